@@ -10,6 +10,8 @@ middle one with a second seed. The rate is chosen by one part of the held-out te
 that of another part. The held-out budget has the middle rate and one seed alone.
 
 Command:  lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop_demo
+Quick:    lm-lab sweep experiments/isoflop_demo:quick --workdir=runs/isoflop_quick
+          nine runs, a minute on two cores, to see what a study gives; too small for an answer
 Answer:   isoflop_demo.md, beside this file
 """
 
@@ -19,8 +21,10 @@ from ml_collections import ConfigDict
 
 from lm_lab.compute.conventions import transformer_body
 from lm_lab.compute.ladder import centre, widths_near
+from lm_lab.schema import suggest
 from lm_lab.sweeps.algebra import Sweep, chain, param, product
 from lm_lab.sweeps.study import Study
+from lm_lab.types import UserError
 
 DEPTH, HEADS, VOCAB = 2, 2, 257
 BATCHES = {2.5e10: 8, 7e10: 10, 2e11: 12, 6e11: 16}  # windows a step, by budget in FLOPs
@@ -32,16 +36,35 @@ STEP = 2.75  # between rates
 JUDGED, CHOSEN_BY = 1920, 960  # held-out windows: of the loss, of the choice of the rate
 
 
-def study() -> Study:
+QUESTION = "How should a small byte-level decoder split its compute between parameters and data?"
+QUICK_SIZES = (0.5, 1.0, 2.0)
+QUICK_SHARE = 0.125  # of the budgets, and of the held-out text
+
+
+def study(extent: str = "full") -> Study:
+    if extent == "quick":
+        return quick()
+    if extent != "full":
+        raise UserError(f"the study has no extent {extent!r}; {suggest(extent, ['full', 'quick'])}")
     fitted = [budget(flops, SIZES, tuned) for flops in BATCHES if flops < HELD_OUT]
     return Study(
         name="isoflop_demo",
-        question=(
-            "How should a small byte-level decoder split its compute between parameters and data?"
-        ),
+        question=QUESTION,
         base=base(),
         sweep=chain(*fitted, budget(HELD_OUT, HELD_OUT_SIZES, untuned)),
         analysis={"kind": "isoflop", "held_out_budget": HELD_OUT, "predictor": "surface"},
+    )
+
+
+def quick() -> Study:
+    """Three sizes at each of three budgets, one rate, one seed, and no held-out budget."""
+    fitted = [flops for flops in BATCHES if flops < HELD_OUT]
+    return Study(
+        name="isoflop_quick",
+        question=QUESTION,
+        base=base(),
+        sweep=chain(*(budget(flops, QUICK_SIZES, untuned, QUICK_SHARE) for flops in fitted)),
+        analysis={"kind": "isoflop"},
     )
 
 
@@ -56,16 +79,20 @@ def base() -> ConfigDict:
     return config
 
 
-def budget(flops: float, ratios: Sequence[float], runs: Callable[[int], Sweep]) -> Sweep:
-    """The runs of one budget: sizes around where the optimum is expected."""
-    target = centre(flops, at=min(BATCHES), size=9e3, exponent=0.5)
+def budget(
+    flops: float, ratios: Sequence[float], runs: Callable[[int], Sweep], share: float = 1.0
+) -> Sweep:
+    """The runs of one budget, or of a share of it and of its held-out text: sizes around where
+    the optimum is expected.
+    """
+    target = centre(flops * share, at=min(BATCHES), size=9e3, exponent=0.5)
     widths = widths_near(target, ratios, matmul_parameters, multiple=2 * HEADS)
     batch = BATCHES[flops]
     shared = {
-        "train.budget_flops": flops,
+        "train.budget_flops": flops * share,
         "train.batch_size": batch,
-        "train.eval_batches": JUDGED // batch,
-        "train.selection_batches": CHOSEN_BY // batch,
+        "train.eval_batches": int(JUDGED * share) // batch,
+        "train.selection_batches": int(CHOSEN_BY * share) // batch,
     }
     sizes = [product(param("model.width", [width]), runs(width)) for width in widths]
     return product([shared], chain(*sizes))

@@ -14,6 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from lm_lab import shipped
 from lm_lab.contracts import Family, Objective
 from lm_lab.data import loader
 from lm_lab.registry import load as load_value
@@ -34,12 +35,12 @@ FORMS: dict[DataForm, str] = {
 
 def load(path: str) -> ConfigDict:
     """The ConfigDict of a config file: what its get_config() returns. "file.py:text" calls
-    get_config("text").
+    get_config("text"); "configs/NAME.py" is lm_lab's own where the current folder has none.
 
     Raises UserError where the file is missing, fails, or has no get_config().
     """
     name, _, argument = path.partition(":")
-    file = Path(name)
+    file = shipped.find(Path(name))
     if file.suffix != ".py" or not file.is_file():
         there = sorted(file.parent.glob("*.py")) if file.parent.is_dir() else []
         near = [str(other) for other in there if other.is_file()]

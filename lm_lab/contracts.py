@@ -289,7 +289,7 @@ class Likelihood(NamedTuple):
 
 
 class WholeText(Protocol):
-    """Log likelihoods of whole texts, each token judged once behind a sliding window.
+    """Log likelihoods of whole texts, each token scored once behind a sliding window.
 
     Of `joined` texts each follows the one before, as the lines of a file do, and sees it.
     """
@@ -330,7 +330,7 @@ class Scores(NamedTuple):
 
 
 class EvalTask(NamedTuple, Generic[ConfigT]):
-    """A task by which trained models are judged: a file of lm_lab/evaluation/tasks."""
+    """A task by which trained models are evaluated: a file of lm_lab/evaluation/tasks."""
 
     Config: type[ConfigT]
     # opens what it reads and checks it before training; raises UserError

@@ -292,30 +292,6 @@ def test_constraints_pin_all_that_is_asked_for():
     assert missing == set(), "run tools/refresh_constraints.py"
 
 
-def test_a_wheel_holds_every_file_of_the_package():
-    shipped = {
-        path
-        for key, patterns in setup("options.package_data").items()
-        for pattern in patterns
-        for path in (ROOT / key.replace(".", "/")).glob(pattern)
-    }
-    files = [path for path in tracked() if path.is_relative_to(ROOT / "lm_lab")]
-    none(
-        [
-            f"{path}: not in package_data"
-            for path in files
-            if path.suffix != ".py" and path not in shipped
-        ]
-    )
-    none(
-        [
-            f"{path}: no __init__.py beside it"
-            for path in files
-            if not (path.parent / "__init__.py").exists()
-        ]
-    )
-
-
 def test_messages_below_the_command_line_name_no_flag_for_a_directory():
     """The library says the same: there a directory is an argument."""
     below = [name for name in PACKAGE if not name.startswith("lm_lab/cli/")]

@@ -1,4 +1,4 @@
-"""lm-lab evaluate: judge a run's newest checkpoint, by its held-out text, any text, or tasks.
+"""lm-lab evaluate: evaluate a run's newest checkpoint by its held-out text, any text, or tasks.
 
   lm-lab evaluate --workdir=runs/scan_simple
   lm-lab evaluate --workdir=runs/a --text=README.md
@@ -11,10 +11,11 @@
                               task with its data), or a JSON file {{"label": {{"name": ..., ...}}}}
   --whole                     all held-out text, each token once, behind a sliding window
   --against=DIR               beside it another run, and the differences of the two
+  --average                   by the moving average of the parameters, if the run kept one
   --harness=TASK,...          by tasks of EleutherAI's lm_eval (pip install "lm_lab[tasks]")
   --include_path=DIR          a folder with YAML files of further tasks of lm_eval
 
-Without the last six, the metrics replace those in result.json if the run has ended. With them
+Without the last seven, the metrics replace those in result.json if the run has ended. With them
 nothing is written, and the training data need not exist, but for --whole. Brackets are 95 %
 intervals by the bootstrap over documents; two runs are drawn in pairs. Names of tasks: {names}.
 """
@@ -29,15 +30,15 @@ from lm_lab import registry
 from lm_lab.cli import arguments
 from lm_lab.contracts import Scores
 from lm_lab.engine import sharding
-from lm_lab.library import devices, judging
+from lm_lab.library import devices, scoring
 from lm_lab.library.runs import Run as Trained
 from lm_lab.library.runs import open_run
 from lm_lab.runs import reading
 from lm_lab.train import restore
 from lm_lab.train.evaluate import evaluate
-from lm_lab.train.judge import open_judge
 from lm_lab.train.run import Run
 from lm_lab.train.task import bind
+from lm_lab.train.text_scorer import open_scorer
 from lm_lab.types import UserError
 
 __doc__ = str(__doc__).format(names=", ".join(registry.names("evaluation.tasks")))
@@ -45,10 +46,13 @@ FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
 )
-TEXTS = flags.DEFINE_multi_string("text", None, "a text to judge", flag_values=FLAGS)
-TASKS = flags.DEFINE_list("tasks", [], "tasks to judge by", flag_values=FLAGS)
+TEXTS = flags.DEFINE_multi_string("text", None, "a text to score", flag_values=FLAGS)
+TASKS = flags.DEFINE_list("tasks", [], "tasks to evaluate by", flag_values=FLAGS)
 WHOLE = flags.DEFINE_bool("whole", False, "all held-out text", flag_values=FLAGS)
 AGAINST = flags.DEFINE_string("against", None, "another run", flag_values=FLAGS)
+AVERAGE = flags.DEFINE_bool(
+    "average", False, "the moving average of the parameters", flag_values=FLAGS
+)
 HARNESS = flags.DEFINE_list("harness", [], "tasks of lm_eval", flag_values=FLAGS)
 INCLUDE = flags.DEFINE_string("include_path", None, "YAML files of lm_eval", flag_values=FLAGS)
 SMALLER = "train with a lower config.train.batch_size"
@@ -63,6 +67,11 @@ def run(argv: list[str]) -> int:
     asks = bool(TASKS.value or WHOLE.value)
     if AGAINST.value and not (asks or read):
         raise UserError("--against=DIR compares by --tasks, --whole or --text; give one of them")
+    if AVERAGE.value and not (asks or read or HARNESS.value):
+        raise UserError(
+            "--average is for --text, --tasks, --whole and --harness; without them the moving "
+            "average is evaluated beside the parameters"
+        )
     if HARNESS.value:
         return by_harness(directory)
     if asks or AGAINST.value:
@@ -72,7 +81,7 @@ def run(argv: list[str]) -> int:
     )  # as stored: settings that were added later do not make it another run
     stored = Run(configs.resolve(configs.wrap(values), stored=True)[0], values, directory)
     if read:
-        return judge(stored, read)
+        return score_texts(stored, read)
     devices.start(stored.experiment.mesh)
     with devices.memory():
         step, figures = evaluate(stored)
@@ -83,20 +92,21 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def judge(stored: Run, read: Mapping[str, str]) -> int:
+def score_texts(stored: Run, read: Mapping[str, str]) -> int:
     """Prints the likelihood of each text."""
     devices.start(sharding.Config())
-    judge = open_judge(stored.directory, bind(stored.experiment, stored.resolved))
+    task = bind(stored.experiment, stored.resolved)
+    scorer = open_scorer(stored.directory, task, AVERAGE.value)
     with devices.memory(SMALLER):
         for name, text in read.items():
-            cost = judge.of(text)
+            cost = scorer.score(text)
             print(
-                f"{name}: {cost.bits_per_byte:.4f} {judge.kind}bits per byte, "
+                f"{name}: {cost.bits_per_byte:.4f} {scorer.kind}bits per byte, "
                 f"{cost.nats / cost.tokens:.4f} nats a token, {cost.tokens:,} tokens, "
                 f"{cost.bytes:,} bytes",
                 flush=True,
             )
-    print(judge.context)
+    print(scorer.context)
     return 0
 
 
@@ -106,17 +116,17 @@ def by_tasks(directory: Path) -> int:
     """
     devices.start(sharding.Config())
     places = [directory] + ([arguments.path(AGAINST.value, "--against=")] if AGAINST.value else [])
-    runs = [open_run(place) for place in places]
+    runs = [open_run(place, average=AVERAGE.value) for place in places]
     with devices.memory(SMALLER):
         scores_of_runs = [_scores(trained) for trained in runs]
         for place, scores in zip(places, scores_of_runs):
             for label, scores_of_task in scores.items():
                 print(
-                    *(f"{place}: {line}" for line in judging.lines(label, scores_of_task)), sep="\n"
+                    *(f"{place}: {line}" for line in scoring.lines(label, scores_of_task)), sep="\n"
                 )
         if len(scores_of_runs) == 2:
             for label, scores_of_task in scores_of_runs[0].items():
-                between = judging.differences(label, scores_of_task, scores_of_runs[1][label])
+                between = scoring.differences(label, scores_of_task, scores_of_runs[1][label])
                 print(*(f"{places[0]} - {places[1]}: {line}" for line in between), sep="\n")
     return 0
 
@@ -129,19 +139,20 @@ def by_harness(directory: Path) -> int:
 
     devices.start(sharding.Config())
     with devices.memory(SMALLER):
-        print(harness.evaluate(open_run(directory).harness, HARNESS.value, INCLUDE.value))
+        trained = open_run(directory, average=AVERAGE.value)
+        print(harness.evaluate(trained.harness, HARNESS.value, INCLUDE.value))
     return 0
 
 
 def _scores(trained: Trained) -> dict[str, Scores]:
     """The scores of one run in all that the command asks for, by label."""
     configured = dict(trained.experiment.evaluation.tasks)
-    chosen = judging.named_tasks(TASKS.value, configured)
+    chosen = scoring.named_tasks(TASKS.value, configured)
     for number, name in enumerate(TEXTS.value or (), 1):
         settings = {"name": "perplexity", "path": name}
-        chosen |= judging.chosen_tasks({f"text_{number}": settings}, "--text")
-    scores = trained.subject.by_tasks(chosen, "--tasks")
-    return scores | (trained.subject.by_heldout() if WHOLE.value else {})
+        chosen |= scoring.chosen_tasks({f"text_{number}": settings}, "--text")
+    scores = trained.scorer.task_scores(chosen, "--tasks")
+    return scores | (trained.scorer.heldout_scores() if WHOLE.value else {})
 
 
 def text_of(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.metadata
 import logging
 import os
 import sys
@@ -9,6 +10,7 @@ import sys
 from lm_lab.train.preemption import Signals, Stopped, leave
 
 COMMANDS = {
+    "demo": "run the demo study: small decoders, a scaling law, a report",
     "train": "train one run",
     "evaluate": "evaluate a run again, or the likelihood of any text",
     "plan": "count what a run would cost, and what a study would tell, before it runs",
@@ -32,7 +34,7 @@ USAGE = """lm-lab: which architecture is better, at what compute, and how does i
 
 {commands}
 
-lm-lab COMMAND --help tells more, with an example.
+lm-lab COMMAND --help tells more, with an example. lm-lab --version tells the release.
 
 A run's or sweep's folder may come from others: modules outside lm_lab that its files name are
 imported, and so run, only with --trust=PACKAGE,..., which every command takes. A config file or a
@@ -94,6 +96,9 @@ def dispatch(argv: list[str]) -> int:
         width = max(map(len, COMMANDS)) + 2
         commands = "\n".join(f"  lm-lab {name:{width}}{text}" for name, text in COMMANDS.items())
         print(USAGE.format(commands=commands, exit_codes=EXIT_CODES))
+        return 0
+    if argv == ["--version"]:
+        print(f"lm_lab {importlib.metadata.version('lm_lab')}")
         return 0
     from lm_lab.cli import arguments
     from lm_lab.runs.trust import trusting

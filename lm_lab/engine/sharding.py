@@ -116,14 +116,14 @@ def check_split(config: Config, state: TrainState, heads: int | None) -> None:
         sizes = {
             n
             for (_, leaf), spec in zip(leaves, specs)
-            for n, own in zip(leaf.shape, spec)
-            if own == axis
+            for n, name in zip(leaf.shape, spec)
+            if name == axis
         }
         if count > 1 and all(size % count for size in sizes):
-            found = ", ".join(map(str, sorted(sizes))) or "none"
+            widths = ", ".join(map(str, sorted(sizes))) or "none"
             raise UserError(
                 f"config.mesh.{axis} {count} divides no dimension of the parameters that it is "
-                f"to split ({found}); "
+                f"to split ({widths}); "
                 "choose a divisor, or set it to 1"
             )
 
@@ -183,7 +183,9 @@ def population_shardings(placed: TrainState, slots: Slots) -> TrainState:
 def abstract(tree: PyTree, placed: PyTree) -> PyTree:
     """Shapes, dtypes and shardings of a tree of arrays or ShapeDtypeStructs."""
     return jax.tree.map(
-        lambda leaf, own: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=own), tree, placed
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        tree,
+        placed,
     )
 
 

@@ -1,5 +1,5 @@
 """Intervals of metrics by the bootstrap over documents (Efron 1979), of one model or of two that
-judged the same documents.
+scored the same documents.
 
 Documents are resampled with replacement, the same ones for both models of a pair (Koehn 2004,
 W04-3250), so that a difference may be significant even where the two single intervals overlap.
@@ -52,7 +52,7 @@ def differences(
     counts = documents(one.statistics), documents(other.statistics)
     if counts[0] != counts[1]:
         raise UserError(
-            f"the two runs judged {counts[0]} and {counts[1]} documents, and only the same ones "
+            f"the two runs scored {counts[0]} and {counts[1]} documents, and only the same ones "
             "can be compared; give both the same texts"
         )
     values, others = one.values, other.values

@@ -1,7 +1,7 @@
 """A run's model for EleutherAI's lm_eval, the harness that the field reports by.
 
 Needs the extra `tasks` (pip install "lm_lab[tasks]"), and is imported by nothing else. Likelihoods,
-their rows and the cut of long contexts are those of lm_lab's own tasks; whole texts are judged
+their rows and the cut of long contexts are those of lm_lab's own tasks; whole texts are scored
 behind a sliding window of half a row (lm_eval's own models score disjoint blocks, whose first
 tokens have little context).
 
@@ -51,7 +51,7 @@ class LmLab(LM):
         return [(likelihood.nats, likelihood.greedy) for likelihood in likelihoods]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Nats of each whole text, every token judged once."""
+        """Nats of each whole text, every token scored once."""
         return [
             likelihood.nats
             for likelihood in self._model.texts([str(request.args[0]) for request in requests])

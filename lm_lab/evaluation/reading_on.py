@@ -1,5 +1,5 @@
 """The scores of whole texts by a model that carries its state from window to window: each token is
-judged once, given all of its text before it.
+scored once, given all of its text before it.
 """
 
 from collections.abc import Iterator, Sequence

@@ -44,15 +44,15 @@ class Shape(NamedTuple):
 Program = Callable[..., tuple[jax.Array, jax.Array]]
 
 
-def windows(ids: np.ndarray, start: int, given: int, judged: int) -> Iterator[Row]:
-    """A text as rows of `judged` tokens, each after up to `given` tokens of context; each token of
+def windows(ids: np.ndarray, start: int, given: int, scored: int) -> Iterator[Row]:
+    """A text as rows of `scored` tokens, each after up to `given` tokens of context; each token of
     the text is scored once. The id `start` stands before the text.
     """
-    for start_of_row in range(0, len(ids), judged):
+    for start_of_row in range(0, len(ids), scored):
         context = ids[max(0, start_of_row - given) : start_of_row].tolist()
         if start_of_row < given:
             context = [start, *context]
-        yield Row(context, ids[start_of_row : start_of_row + judged].tolist())
+        yield Row(context, ids[start_of_row : start_of_row + scored].tolist())
 
 
 def continuation(

@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from lm_lab.adapters import none
+from lm_lab.engine.forward import join_positions, split_positions
 from lm_lab.evaluation.rows import Program
 from lm_lab.evaluation.text_run import TextRun
 from lm_lab.nn.positions import places_within
@@ -26,7 +27,7 @@ def program(run: TextRun) -> Program:
         params: PyTree, given_BG: Array, there_BG: Array, target_BT: Array, there_BT: Array
     ) -> tuple[Array, Array]:
         batch = make(given_BG, there_BG, target_BT, there_BT)
-        return _judged(run, params, batch.inputs, target_BT)
+        return _scored(run, params, batch.inputs, target_BT)
 
     return jax.jit(score)
 
@@ -56,15 +57,25 @@ def _of_pairs(run: TextRun):
     return make
 
 
-def _judged(run: TextRun, params: PyTree, inputs: Inputs, target_BT: Array) -> tuple[Array, Array]:
+def _scored(run: TextRun, params: PyTree, inputs: Inputs, target_BT: Array) -> tuple[Array, Array]:
     """Scores by the last features of each row, those before targets; only these pass through the
     readout.
     """
     variables = WHOLE.variables(params, (), run.compute)
     features_BLD = run.model.apply(variables, inputs, method="features")
     features_BTD = features_BLD[:, -target_BT.shape[1] :]
-    logits_BTV = run.model.apply(variables, features_BTD, method="readout")
-    return -token_nll(logits_BTV, target_BT)[0], logits_BTV.argmax(-1) == target_BT
+
+    def scores(part: tuple[Array, Array]) -> tuple[Array, Array]:
+        features_BCD, target_BC = part
+        logits_BCV = run.model.apply(variables, features_BCD, method="readout")
+        return -token_nll(logits_BCV, target_BC)[0], logits_BCV.argmax(-1) == target_BC
+
+    if run.loss_chunk is None:
+        return scores((features_BTD, target_BT))
+    parts = [split_positions(leaf, run.loss_chunk) for leaf in (features_BTD, target_BT)]
+    nats, correct = lax.map(scores, tuple(parts))
+    length = target_BT.shape[1]
+    return join_positions(nats, length), join_positions(correct, length)
 
 
 def _hiding(run: TextRun) -> Program:

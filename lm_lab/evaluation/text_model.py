@@ -17,10 +17,10 @@ from lm_lab.evaluation.rows import Row, Score, Shape
 from lm_lab.evaluation.text_run import TextRun, require
 from lm_lab.types import Examples, Inputs, PyTree, UserError
 
-Asked = Callable[[PyTree], TextModel]
+TextModels = Callable[[PyTree], TextModel]
 
 
-def text_models(run: TextRun) -> Asked:
+def text_models(run: TextRun) -> TextModels:
     """Parameters -> TextModel; programs are compiled once for all parameters, each at its first
     batch.
     """
@@ -79,7 +79,7 @@ def _behind_windows(
     run: TextRun, program: rows.Program, params: PyTree, texts: Iterable[np.ndarray]
 ) -> Iterator[Score]:
     pseudo = run.kind.pseudo_likelihood
-    limits = run.limits if pseudo else (run.given, run.judged)
+    limits = run.limits if pseudo else (run.given, run.scored)
     shape = Shape(run.rows, limits, left=not pseudo, fixed=True)
     all_rows, row_counts = _counted(run, texts)
     scores = rows.scored(program, params, all_rows, shape)
@@ -106,8 +106,8 @@ def _counted(run: TextRun, texts: Iterable[np.ndarray]) -> tuple[Iterator[Row], 
                 for window in (ids[i : i + run.window].tolist() for i in windows):
                     yield from (Row(window, [place]) for place in range(len(window)))
             else:
-                counts.append(-(-len(ids) // run.judged))
-                yield from rows.windows(ids, end, run.given, run.judged)
+                counts.append(-(-len(ids) // run.scored))
+                yield from rows.windows(ids, end, run.given, run.scored)
 
     return cut(), counts
 

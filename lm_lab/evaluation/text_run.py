@@ -33,6 +33,7 @@ class TextRun(NamedTuple):
     ]  # text -> the text in the form that sources of pairs had in training
     stride: int | None = None  # tokens from one window to the next; None: the objective's
     carry: Carry = NOTHING  # the form of the state that is carried through a whole text
+    loss_chunk: int | None = None  # positions of a row whose logits are held at once; None: all
 
     @property
     def reads_on(self) -> bool:
@@ -62,7 +63,7 @@ class TextRun(NamedTuple):
         return self.window - self.stride
 
     @property
-    def judged(self) -> int:
+    def scored(self) -> int:
         """Tokens from one window of a whole text to the next."""
         return self.window - self.given
 
@@ -74,7 +75,7 @@ class TextRun(NamedTuple):
         if self.of_pairs:
             return self.context_length, self.max_length or LONGEST
         if self.needs_context:
-            return self.given, self.judged
+            return self.given, self.scored
         return self.window - 1, self.window - 1
 
 

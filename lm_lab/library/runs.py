@@ -18,7 +18,7 @@ from lm_lab.evaluation.bootstrap import Estimate, intervals
 from lm_lab.generation import padded
 from lm_lab.generation.logits import Config as GenerationConfig
 from lm_lab.library.drawing import training_curve
-from lm_lab.library.judging import Subject, chosen_tasks
+from lm_lab.library.scoring import RunScorer, chosen_tasks
 from lm_lab.library.writing import Writer
 from lm_lab.nn.pooling import pool
 from lm_lab.runs import records
@@ -26,8 +26,8 @@ from lm_lab.runs.trust import trusting
 from lm_lab.schema import build
 from lm_lab.train import restore
 from lm_lab.train.experiment import Experiment
-from lm_lab.train.judge import Judge, open_judge
 from lm_lab.train.task import Task, bind
+from lm_lab.train.text_scorer import TextScorer, open_scorer
 from lm_lab.types import Codec, Inputs, PyTree, UserError
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Run:
         """
         if not text:
             raise UserError("text is empty; give one of a character or more")
-        return self._judge.of(text).bits_per_byte
+        return self._text_scorer.score(text).bits_per_byte
 
     @overload
     def generate(self, prompt: str = "", **settings: Any) -> str: ...
@@ -188,17 +188,17 @@ class Run:
         True
         """
         with trusting(self.trust):
-            scores_by_label = self.subject.by_tasks(chosen_tasks(tasks, "tasks"), "tasks")
+            scores_by_label = self.scorer.task_scores(chosen_tasks(tasks, "tasks"), "tasks")
             if whole:
-                scores_by_label |= self.subject.by_heldout()
+                scores_by_label |= self.scorer.heldout_scores()
         return {label: intervals(scores) for label, scores in scores_by_label.items()}
 
     @cached_property
-    def subject(self) -> Subject:
+    def scorer(self) -> RunScorer:
         """The run for tasks: `subject.model` gives likelihoods of continuations and texts, and
         generates.
         """
-        return Subject(self.directory, self.task, self.params)
+        return RunScorer(self.directory, self.task, self.params)
 
     @property
     def harness(self) -> "LmLab":
@@ -207,7 +207,7 @@ class Run:
         """
         from lm_lab.evaluation.harness import LmLab
 
-        return LmLab(self.subject.model, str(self.directory))
+        return LmLab(self.scorer.model, str(self.directory))
 
     @cached_property
     def writer(self) -> Writer:
@@ -237,9 +237,9 @@ class Run:
         return jax.jit(pooled, static_argnums=3)
 
     @cached_property
-    def _judge(self) -> Judge:
+    def _text_scorer(self) -> TextScorer:
         with trusting(self.trust):
-            return open_judge(self.directory, self.task)
+            return open_scorer(self.directory, self.task, self.average)
 
     def _ids(self, text: Text, source: bool = False) -> jax.Array:
         """i32[B L] of a text, or of ids. Raises UserError for what are no ids."""

@@ -9,7 +9,7 @@ from jax import Array
 
 from lm_lab.contracts import Objective, TextLikelihood
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives._common import likelihood
+from lm_lab.objectives._common import of_likelihood
 from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Vocabulary
 
 
@@ -21,7 +21,7 @@ class Config:
 def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` targets."""
     del config, length, vocabulary
-    return ObjectiveFunctions(prepare, likelihood)
+    return of_likelihood(prepare)
 
 
 def window(config: Any, length: int) -> tuple[int, int]:
@@ -40,7 +40,7 @@ def given(config: Any, length: int) -> int:
     return length // 2 + 1
 
 
-def judged(config: Any, examples: Examples, given: int) -> Batch:
+def scored(config: Any, examples: Examples, given: int) -> Batch:
     """The batch whose targets are the tokens of each window [B S] after the first `given`."""
     del config
     batch = prepare(jax.random.key(0), examples)
@@ -66,6 +66,6 @@ OBJECTIVE = Objective(
     make,
     scope="causal",
     window=window,
-    text_likelihood=TextLikelihood(given, judged),
+    text_likelihood=TextLikelihood(given, scored),
     reads_on=True,
 )

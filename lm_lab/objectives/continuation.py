@@ -13,7 +13,7 @@ from jax import Array
 from lm_lab.contracts import ModelInfo, Objective, TextLikelihood
 from lm_lab.nn.positions import places_within
 from lm_lab.objectives import causal
-from lm_lab.objectives._common import left_pad, likelihood, read_as_context
+from lm_lab.objectives._common import left_pad, of_likelihood, read_as_context
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Vocabulary
 
@@ -44,9 +44,9 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFuncti
         del key
         if config.as_context:
             return _from_context(examples, cut)
-        return causal.judged(config, examples, cut)
+        return causal.scored(config, examples, cut)
 
-    return ObjectiveFunctions(prepare, likelihood)
+    return of_likelihood(prepare)
 
 
 def given(config: Config, length: int) -> int:
@@ -54,12 +54,12 @@ def given(config: Config, length: int) -> int:
     return min(max(1, round(config.given * length)), length)
 
 
-def judged(config: Config, examples: Examples, given: int) -> Batch:
+def scored(config: Config, examples: Examples, given: int) -> Batch:
     """The batch whose targets are the tokens of each window [B S] after the first `given`; a
     decoder beside an encoder counts its positions from there.
     """
     if not config.as_context:
-        return causal.judged(config, examples, given)
+        return causal.scored(config, examples, given)
     batch = _from_context(examples, given)
     return batch._replace(inputs=batch.inputs._replace(positions=None))
 
@@ -106,5 +106,5 @@ OBJECTIVE = Objective(
     window=causal.window,
     complete=complete,
     prompt=prompt,
-    text_likelihood=TextLikelihood(given, judged),
+    text_likelihood=TextLikelihood(given, scored),
 )

@@ -15,7 +15,7 @@ from jax import Array
 
 from lm_lab.contracts import Objective, TextLikelihood
 from lm_lab.objectives import causal
-from lm_lab.objectives._common import likelihood
+from lm_lab.objectives._common import of_likelihood
 from lm_lab.objectives.causal import Config
 from lm_lab.types import Batch, Examples, ObjectiveFunctions, Vocabulary
 
@@ -23,14 +23,14 @@ from lm_lab.types import Batch, Examples, ObjectiveFunctions, Vocabulary
 def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` inputs."""
     del config, length, vocabulary
-    return ObjectiveFunctions(prepare, likelihood)
+    return of_likelihood(prepare)
 
 
-def judged(config: Config, examples: Examples, given: int) -> Batch:
+def scored(config: Config, examples: Examples, given: int) -> Batch:
     """The batch in which the first `given` tokens of each window [B S] are prefix, and the others
     targets.
     """
-    batch = causal.judged(config, examples, given)
+    batch = causal.scored(config, examples, given)
     prefix = jnp.broadcast_to(jnp.arange(batch.weights.shape[1]) < given, batch.weights.shape)
     return batch._replace(inputs=batch.inputs._replace(prefix=prefix))
 
@@ -53,5 +53,5 @@ OBJECTIVE = Objective(
     make,
     scope="causal",
     window=causal.window,
-    text_likelihood=TextLikelihood(causal.given, judged),
+    text_likelihood=TextLikelihood(causal.given, scored),
 )

@@ -84,8 +84,20 @@ class Checkpoints:
         record = Record(int(step), self._spec_hash, score, extra, describe(host_state))
         self._verified.pop(folder.name, None)
         self._pending = self._writer.submit(
-            commits.commit, self._directory, host_state, record, self._keep, self._always
+            commits.commit,
+            self._directory,
+            host_state,
+            record,
+            self._keep,
+            self._always,
+            self.confirm,
         )
+
+    def confirm(self) -> None:
+        """Raises UserError where another process has taken the folder over: what this one computes
+        is of no use then.
+        """
+        self._lock.confirm()
 
     def wait(self) -> None:
         """Waits until the save under way is committed. Raises UserError if it failed."""

@@ -3,7 +3,7 @@
     checkpoints/
       step_00000300/   Orbax's files, and manifest.json: size and SHA-256 of each, and a Record
       LAST_GOOD        the name of the newest commit
-      lock             held by the one process that may write here
+      lock, lock.1     held by the one process that may write here (locks.py)
       trash/           drafts and discarded steps; purged at start
 
 Orbax alone neither fsyncs all that it writes nor notices flipped bits, and a step that is half
@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
@@ -56,13 +56,18 @@ TYPES = {
 
 
 def commit(
-    directory: Path, state: PyTree, record: Record, keep: int, always: Collection[int] = ()
+    directory: Path,
+    state: PyTree,
+    record: Record,
+    keep: int,
+    always: Collection[int] = (),
+    confirm: Callable[[], None] = lambda: None,
 ) -> None:
     """Saves host arrays as a step that is whole, durable and verifiable, or not there at all; then
     discards old steps.
 
-    The only place that makes a checkpoint. The caller holds the lock. Raises UserError naming the
-    folder.
+    The only place that makes a checkpoint. The caller holds the lock, and `confirm` raises where it
+    has lost it. Raises UserError naming the folder.
     """
     final = folder_of(directory, record.step)
     trash = directory / TRASH
@@ -72,7 +77,7 @@ def commit(
             tempfile.TemporaryDirectory(
                 prefix="draft_", dir=trash, ignore_cleanup_errors=True
             ) as room,
-            new_folder(final, Path(room, final.name)) as draft,
+            new_folder(final, Path(room, final.name), confirm=confirm) as draft,
         ):
             write_arrays(draft, state)
             write_manifest(draft, {**record._asdict(), "files": sums_of(draft)})

@@ -9,7 +9,7 @@ import errno
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lm_lab.types import UserError
@@ -61,8 +61,15 @@ def make_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(folder: Path, draft: Path, *, resumable: bool = False) -> Iterator[Path]:
-    """Makes a folder whole or not at all: the block makes `draft`, which then becomes `folder`.
+def new_folder(
+    folder: Path,
+    draft: Path,
+    *,
+    resumable: bool = False,
+    confirm: Callable[[], None] = lambda: None,
+) -> Iterator[Path]:
+    """Makes a folder whole or not at all: the block makes `draft`, which then becomes `folder`,
+    unless `confirm`, called right before, raises.
 
     The draft must lie on the same file system. It is removed if the block raises, and what a killed
     process left of it is removed first. With `resumable` a draft of a process that was killed, or
@@ -74,6 +81,7 @@ def new_folder(folder: Path, draft: Path, *, resumable: bool = False) -> Iterato
     try:
         yield draft
         fsync_tree(draft)
+        confirm()
         draft.replace(folder)
         fsync(folder.parent)
     except BaseException as error:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from lm_lab import shipped
 from lm_lab.schema import suggest
 from lm_lab.sweeps.algebra import Sweep
 from lm_lab.types import UserError
@@ -78,11 +79,12 @@ class Study:
 
 def load(path: str | Path) -> Study:
     """The study of a file: `experiments/isoflop_demo`, with or without .py, defines `study() ->
-    Study`.
+    Study`. "FILE:text" calls study("text"). lm_lab's own studies are found from any folder.
 
     Raises UserError where the file or the function is missing, or where running it fails.
     """
-    file = _find(Path(path))
+    name, _, argument = str(path).partition(":")
+    file = _find(Path(name))
     module = _import(file)
     make = vars(module).get("study")
     if not callable(make):
@@ -92,7 +94,7 @@ def load(path: str | Path) -> Study:
             if callable(value) and not name.startswith("_")
         ]
         raise UserError(f"{file} has no function study(); {suggest('study', functions)}")
-    made = _run(file, make)
+    made = _run(file, make, *([argument] if argument else []))
     if not isinstance(made, Study):
         raise UserError(
             f"{file}: study() must return a lm_lab.sweeps.study.Study, not {type(made).__name__}"
@@ -102,8 +104,8 @@ def load(path: str | Path) -> Study:
 
 def _find(path: Path) -> Path:
     file = path if path.suffix == ".py" or not path.name else path.with_name(path.name + ".py")
-    if file.is_file():
-        return file
+    if (found := shipped.find(file)).is_file():
+        return found
     if not file.parent.is_dir():
         raise UserError(f"no study at {path}: the folder {file.parent} does not exist")
     studies = [other.stem for other in file.parent.glob("*.py") if not other.stem.startswith("_")]

@@ -13,7 +13,7 @@ from lm_lab.engine import sharding
 from lm_lab.engine.state import FROZEN, TrainState, loaded, member, saved, saved_slots
 from lm_lab.engine.step import How, populate_evaluate
 from lm_lab.train import program as programs
-from lm_lab.train import restore, room
+from lm_lab.train import restore, state_memory
 from lm_lab.train.eval_sets import WholeTest, add_up, of_mixture, test_name
 from lm_lab.train.feed import Feed, open_feed
 from lm_lab.train.program import Program
@@ -51,12 +51,14 @@ class CompiledProgram(NamedTuple):
         the evaluation.
         """
         sets, tests = self.feed.eval_sets, self.feed.test_sets if at_end else []
-        found = [self._sums(self.engine.evaluate, state, each.examples) for each in sets]
-        values = [of_mixture(sets, own) for own in zip(*found)]
+        sums = [self._sums(self.engine.evaluate, state, each.examples) for each in sets]
+        values = [of_mixture(sets, by_set) for by_set in zip(*sums)]
         if tests:
-            judged = [self._test(state, each) for each in tests]
-            for own, sums in zip(values, (of_mixture(tests, each) for each in zip(*judged))):
-                own |= {test_name(name): value for name, value in sums.items()}
+            test_sums = [self._test(state, each) for each in tests]
+            for member, tested in zip(
+                values, (of_mixture(tests, each) for each in zip(*test_sums))
+            ):
+                member |= {test_name(name): value for name, value in tested.items()}
         return values
 
     def _test(self, state: TrainState, test: WholeTest) -> list[dict[str, Sums]]:
@@ -66,7 +68,7 @@ class CompiledProgram(NamedTuple):
             self._sums(self.test, state, jax.device_put(examples, place))
             for examples in test.chunks()
         ]
-        return [add_up(own) for own in zip(*parts)]
+        return [add_up(sums) for sums in zip(*parts)]
 
     def _sums(
         self, evaluate: engines.Compiled, state: TrainState, examples: Examples
@@ -86,14 +88,22 @@ class CompiledProgram(NamedTuple):
 
     def merged_params(self, state: TrainState, index: int) -> PyTree:
         """The parameters of one member's model, its adapter merged into them."""
-        own = member(state._replace(opt_state=()), index, self.program.slots)
-        return self.program.merged_params(own)
+        return self.program.merged_params(self._member(state, index))
+
+    def evaluated_params(self, state: TrainState, index: int) -> dict[str, PyTree]:
+        """All parameters of one member's model that are evaluated, by the ending of the
+        evaluation's name.
+        """
+        return self.program.evaluated_params(self._member(state, index))
+
+    def _member(self, state: TrainState, index: int) -> TrainState:
+        return member(state._replace(opt_state=()), index, self.program.slots)
 
     def bases(self, state: TrainState) -> list[str]:
         """The hash of each member's frozen parameters; "" where there are none."""
         if self.program.slots[FROZEN].shared:
             return [restore.hash_of(state.slots[FROZEN])] * self.members
-        return [restore.hash_of(own) for own in split(state.slots[FROZEN], self.members)]
+        return [restore.hash_of(frozen) for frozen in split(state.slots[FROZEN], self.members)]
 
     def load(self, held: Sequence[PyTree]) -> TrainState:
         """The state of all members from what their checkpoints hold (`checkpoint_form`); slots that
@@ -126,12 +136,12 @@ class CompiledProgram(NamedTuple):
 
 
 def compile_program(
-    tasks: Sequence[Task], how: How | None = None, check_room: bool = True
+    tasks: Sequence[Task], how: How | None = None, check_memory: bool = True
 ) -> CompiledProgram:
     """The compiled program of the tasks on their mesh; `how` members are run, "vmap" or "map", is
     chosen by the device unless given.
 
-    Raises UserError for a mesh that does not fit, data that cannot be read, and with `check_room`
+    Raises UserError for a mesh that does not fit, data that cannot be read, and with `check_memory`
     for states that do not fit into memory.
     """
     task, runs = tasks[0], [task.experiment for task in tasks]
@@ -142,8 +152,8 @@ def compile_program(
     sharding.check_split(
         first.mesh, program.state, task.family.attention(first.model.settings).heads or None
     )
-    if check_room:
-        room.check(program, mesh, len(runs))
+    if check_memory:
+        state_memory.check(program, mesh, len(runs))
     feed = open_feed(task, program, {run.seed for run in runs})
 
     def batch(first_step: int, steps: int, state: TrainState) -> Examples:

@@ -7,11 +7,12 @@ from lm_lab.runs import history
 from lm_lab.runs.reading import NUMBER, misfit
 
 BRANCHED = "branch_step"  # the step at which a branch left its trunk; absent where there is none
+POPULATION = "company"  # the name of the runs that it was trained with (population.py)
 COUNTERS = {
     "steps": int,
     "text": str,
     "base": str,
-    "company": str,
+    POPULATION: str,
     "bytes": NUMBER,
     "seconds": NUMBER,
     "compile_seconds": NUMBER,

@@ -53,9 +53,9 @@ def of_mixture(
         return dict(sums[0])
     shares = [each.share for each in sets]
     names = list(sums[0])
-    whole = {name: together([own[name] for own in sums], shares) for name in names}
+    whole = {name: together([of_set[name] for of_set in sums], shares) for name in names}
     return whole | {
-        f"{name}/{each.label}": own[name] for each, own in zip(sets, sums) for name in names
+        f"{name}/{each.label}": of_set[name] for each, of_set in zip(sets, sums) for name in names
     }
 
 
@@ -63,9 +63,9 @@ def add_up(parts: Iterable[Mapping[str, Sums]]) -> dict[str, Any]:
     """The sums of evaluations by name, added over parts of the text in float64."""
     total: dict[str, dict[str, float]] = {}
     for name, sums in itertools.chain.from_iterable(part.items() for part in parts):
-        own = total.setdefault(name, {})
-        for each, value in sums.items():
-            own[each] = own.get(each, 0.0) + float(value)
+        added = total.setdefault(name, {})
+        for key, value in sums.items():
+            added[key] = added.get(key, 0.0) + float(value)
     return total
 
 
@@ -74,10 +74,20 @@ def is_test(evaluation: str) -> bool:
     return evaluation.partition("/")[0] == TEST
 
 
+def with_ending(evaluation: str, ending: str) -> str:
+    """The name of an evaluation of other parameters: "heldout_average/ko" for "heldout/ko"."""
+    name, slash, label = evaluation.partition("/")
+    return f"{name}{ending}{slash}{label}"
+
+
 def test_name(name: str) -> str:
     """The name on the test of an evaluation of held-out text: "test" for "heldout", "test_average"
     for "heldout_average", "test_masked" for "masked".
     """
-    own, _, label = name.partition("/")
-    own = TEST + own.removeprefix(HELDOUT) if own.startswith(HELDOUT) else f"{TEST}_{own}"
-    return f"{own}/{label}" if label else own
+    evaluation, _, label = name.partition("/")
+    evaluation = (
+        TEST + evaluation.removeprefix(HELDOUT)
+        if evaluation.startswith(HELDOUT)
+        else f"{TEST}_{evaluation}"
+    )
+    return f"{evaluation}/{label}" if label else evaluation

@@ -10,7 +10,7 @@ from lm_lab.runs.config import read_config_file
 from lm_lab.train import restore
 from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.eval_sets import is_test
-from lm_lab.train.feed import judged
+from lm_lab.train.feed import task_scores
 from lm_lab.train.metrics import measure_all
 from lm_lab.train.run import Run
 from lm_lab.train.task import bind
@@ -62,11 +62,13 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
     ended = step == compiled.program.steps
     sums = compiled.evaluate(state, at_end=ended)[0]
     metrics = {
-        name: own for name, own in compiled.feed.metrics.items() if ended or not is_test(name)
+        name: prepared
+        for name, prepared in compiled.feed.metrics.items()
+        if ended or not is_test(name)
     }
-    params = compiled.merged_params(state, 0)
-    measured = measure_all(metrics, params, at_end=True)
-    final = figures(sums, measured, judged(compiled.feed, params, at_end=True))
+    evaluated = compiled.evaluated_params(state, 0)
+    measured = measure_all(metrics, evaluated, at_end=True)
+    final = figures(sums, measured, task_scores(compiled.feed, evaluated, at_end=True))
     if result is not None and result.get("steps") == step:
         records.write_result(run.directory, {**result, "final": {**result["final"], **final}})
     return step, final

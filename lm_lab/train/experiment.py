@@ -67,6 +67,13 @@ class TrainConfig:
         False,
     )
     microbatches: int = setting("parts in which a batch's gradient is accumulated", 1, low=1)
+    loss_chunk: int | None = setting(
+        "positions of each row whose logits are held at once (chunked cross-entropy), for large "
+        "vocabularies; the backward pass computes them again; None: all",
+        None,
+        low=1,
+        reference=None,
+    )
     steps_per_call: int = setting(
         "steps in one call of the compiled program", 10, low=1, high=2**16
     )
@@ -87,13 +94,13 @@ class TrainConfig:
         "held-out batches of a stream in an evaluation, at most; of records all", 32, low=1
     )
     selection_batches: int = setting(
-        "further held-out batches, judged apart (NAME_selection), to choose settings by; of "
+        "further held-out batches, evaluated apart (NAME_selection), to choose settings by; of "
         "records the first",
         0,
         low=0,
     )
     also_evaluate: tuple[str, ...] = setting(
-        "further objectives by which held-out text is judged", ()
+        "further objectives by which held-out text is evaluated", ()
     )
     checkpoint_every_steps: int = setting(
         "steps between checkpoints; the last step has one too", 1000, low=1, changes_result=False
@@ -153,7 +160,7 @@ class Evaluation:
         False,
     )
     stride: int | None = setting(
-        "tokens from one window to the next where whole texts are judged; None: half a window",
+        "tokens from one window to the next where whole texts are scored; None: half a window",
         None,
         low=1,
     )
@@ -182,7 +189,7 @@ class Experiment:
     mesh: sharding.Config = section("the devices", sharding.Config)
     precision: Precision = section("the dtypes", Precision)
     evaluation: Evaluation = section(
-        "by what the model is judged beside its held-out text", Evaluation, changes_result=False
+        "by what the model is evaluated beside its held-out text", Evaluation, changes_result=False
     )
 
     @property

@@ -3,7 +3,7 @@ same here.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -13,29 +13,28 @@ from lm_lab.data import loader
 from lm_lab.data.mixture import Mixed
 from lm_lab.engine.state import FROZEN
 from lm_lab.train import initial
-from lm_lab.train.asking import Questions, questions, text_run
-from lm_lab.train.eval_sets import EvalSet, WholeTest
+from lm_lab.train.eval_sets import EvalSet, WholeTest, with_ending
+from lm_lab.train.evaluation_tasks import EvaluationTasks, open_tasks, text_run
+from lm_lab.train.heldout import HeldoutLikelihood, heldout_likelihoods
 from lm_lab.train.metrics import Prepared
 from lm_lab.train.program import Program, hyper_of
 from lm_lab.train.task import Task
-from lm_lab.train.whole import Whole, of_heldout
 from lm_lab.types import PyTree
 
 MOST_EPOCHS = 4  # of a text before repeats are worth clearly less than new text (2305.16264)
 
 
 class Feed(NamedTuple):
-    """Batches to train on and to be judged by, metrics, tasks, and parameters to start with."""
+    """Batches to train on and to be evaluated by, metrics, tasks, and parameters to start with."""
 
     dataset: loader.Dataset
     streams: dict[int, Mixed]  # by seed
     eval_sets: list[EvalSet]  # one a source
     test_sets: list[WholeTest]  # of the sources that have one
     metrics: dict[str, list[Prepared]]  # by the evaluation on whose text they are taken
-    questions: Questions  # tasks of config.evaluation
-    whole: dict[
-        str, Whole
-    ]  # the likelihood of all held-out text by name, where the config asks for it
+    tasks: EvaluationTasks  # of config.evaluation
+    # the likelihood of all held-out text by name, where the config asks for it
+    whole_heldout: dict[str, HeldoutLikelihood]
     given: dict[str, np.ndarray]  # parameters by path; {} where all are drawn at random
     names: tuple[str, ...]  # the labels of the sources, or the name of a single one
 
@@ -58,9 +57,9 @@ class Feed(NamedTuple):
                 )
 
     @property
-    def asks(self) -> bool:
-        """Whether config.evaluation has tasks, or the whole held-out text, to judge by."""
-        return bool(self.questions.by_label or self.whole)
+    def has_tasks(self) -> bool:
+        """Whether config.evaluation has tasks, or the whole held-out text, to evaluate by."""
+        return bool(self.tasks.by_label or self.whole_heldout)
 
 
 def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
@@ -75,27 +74,32 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     jax.eval_shape(program.init, hyper_of(experiment), task.initial)
     eval_sets, test_sets = task.eval_sets(), task.test_sets()
     run = text_run(task)
-    asked = questions(task, run)
-    whole = of_heldout(task, run) if experiment.evaluation.whole else {}
-    names = tuple(label or own.source.name for label, own in experiment.data.members.items())
+    tasks = open_tasks(task, run)
+    whole = heldout_likelihoods(task, run) if experiment.evaluation.whole else {}
+    names = tuple(label or member.source.name for label, member in experiment.data.members.items())
     return Feed(
         dataset,
         streams,
         eval_sets,
         test_sets,
         task.metrics,
-        asked,
+        tasks,
         whole,
         task.initial,
         names,
     )
 
 
-def judged(feed: Feed, params: PyTree, at_end: bool) -> dict[str, dict[str, float]]:
-    """The scores of the tasks for a model with these parameters, by label; at the end of a run also
-    the likelihood of the whole held-out text.
+def task_scores(
+    feed: Feed, evaluated: Mapping[str, PyTree], at_end: bool
+) -> dict[str, dict[str, float]]:
+    """The scores of the tasks, by label, for models with parameters by the ending of the label
+    ("_average"); at the end of a run also the likelihood of the whole held-out text.
     """
-    found = feed.questions.put(params)
-    if at_end:
-        found |= {name: whole(params) for name, whole in feed.whole.items()}
-    return {label: scores.values for label, scores in found.items()}
+    scores = {}
+    for ending, params in evaluated.items():
+        of_params = feed.tasks.scores(params)
+        if at_end:
+            of_params |= {name: score(params) for name, score in feed.whole_heldout.items()}
+        scores |= {with_ending(label, ending): made.values for label, made in of_params.items()}
+    return scores

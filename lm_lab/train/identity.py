@@ -86,16 +86,16 @@ def _name_by_checkpoints(directory: Path, resolved: Values, fault: Unreadable) -
     """The name of the run in a directory that has no config.json, or a damaged one, but checkpoints
     of this run; or no checkpoints and no result. Raises UserError for another.
     """
-    found = set()
+    names = set()
     for folder in committed(directory / "checkpoints"):
         with contextlib.suppress(Damaged):  # a damaged checkpoint does not say whose it is
-            found.add(read_record(folder, verified=False).spec_hash)
-    empty = not found and not (directory / "result.json").exists()
+            names.add(read_record(folder, verified=False).spec_hash)
+    empty = not names and not (directory / "result.json").exists()
     for name in (
         name_of(resolved),
         hash_of(resolved),
     ):  # the second by releases that hashed the complete config
-        if found == {name} or empty:
+        if names == {name} or empty:
             return name
     raise UserError(
         f"{fault.path}: {fault.why}, and no checkpoint proves that the run is this one; give "

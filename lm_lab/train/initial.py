@@ -53,9 +53,9 @@ def read(experiment: Experiment, text: Text) -> dict[str, np.ndarray]:
 def _read(experiment: Experiment, text: Text, directory: Path) -> dict[str, np.ndarray]:
     adapter = registry.load("adapters", experiment.adapter.name, "config.adapter.name")
     if adapter.continues(experiment.adapter.settings):
-        family, config, params, own = restore.load_beginning(directory)
-        _check_adapter(own.settings, experiment.adapter.settings)
-        params = {**params, ADAPTER: own.trained["lora"]}
+        family, config, params, adapted = restore.load_beginning(directory)
+        _check_adapter(adapted.settings, experiment.adapter.settings)
+        params = {**params, ADAPTER: adapted.trained["lora"]}
     else:
         family, config, params = restore.load_params(directory)
     if family != experiment.model.name:
@@ -94,15 +94,15 @@ def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
     with trusting(packages(values)):
         stored = carried.anchored(directory, restore.read_config(directory))
     restore.refuse_foreign(directory, stored)
-    found = dict(values)
-    if isinstance(stored.get("model"), Mapping) and isinstance(found.get("model", {}), Mapping):
-        found["model"] = _model(stored["model"], found)
+    completed = dict(values)
+    if isinstance(stored.get("model"), Mapping) and isinstance(completed.get("model", {}), Mapping):
+        completed["model"] = _model(stored["model"], completed)
     if goes_on and isinstance(stored.get("adapter"), Mapping):
-        found["adapter"] = dict(stored["adapter"]) | dict(adapter)
-    data = found.get("data", {})
+        completed["adapter"] = dict(stored["adapter"]) | dict(adapter)
+    data = completed.get("data", {})
     if isinstance(data, Mapping) and "tokenizer" not in data:
-        found["data"] = _tokenizer(directory, stored) | dict(data)
-    return found
+        completed["data"] = _tokenizer(directory, stored) | dict(data)
+    return completed
 
 
 def _model(stored: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,12 +185,12 @@ def filled(params: PyTree, given: Mapping[str, Any]) -> PyTree:
     modules at the top level, as a head, may be missing from either side. Raises UserError naming
     anything else that is missing, too much, or of another shape.
     """
-    own = leaves(params)
-    if any(path.startswith("model/") for path in own) and not any(
+    wanted = leaves(params)
+    if any(path.startswith("model/") for path in wanted) and not any(
         path.startswith("model/") for path in given
     ):
         given = {f"model/{path}": leaf for path, leaf in given.items()}
-    _check(given, own)
+    _check(given, wanted)
     return jax.tree_util.tree_map_with_path(lambda path, leaf: given.get(_name(path), leaf), params)
 
 
@@ -209,17 +209,19 @@ def continued(trained: PyTree, given: Mapping[str, Any]) -> PyTree:
     """The trained parameters, with the given adapters in place of new ones. Raises UserError where
     their layers or shapes differ.
     """
-    own = {path: leaf for path, leaf in given.items() if path.startswith(f"{ADAPTER}/")}
-    if not own:
+    stored = {path: leaf for path, leaf in given.items() if path.startswith(f"{ADAPTER}/")}
+    if not stored:
         return trained
     inner = (
         "model/" if any(path.startswith(f"{ADAPTER}/model/") for path in leaves(trained)) else ""
     )
-    own = {path.replace(f"{ADAPTER}/", f"{ADAPTER}/{inner}", 1): leaf for path, leaf in own.items()}
+    stored = {
+        path.replace(f"{ADAPTER}/", f"{ADAPTER}/{inner}", 1): leaf for path, leaf in stored.items()
+    }
     fresh = {path: leaf for path, leaf in leaves(trained).items() if path.startswith(f"{ADAPTER}/")}
-    for path in sorted(own.keys() | fresh.keys()):
+    for path in sorted(stored.keys() | fresh.keys()):
         there, here = (
-            list(found[path].shape) if path in found else "absent" for found in (own, fresh)
+            list(side[path].shape) if path in side else "absent" for side in (stored, fresh)
         )
         if there != here:
             raise UserError(
@@ -228,19 +230,19 @@ def continued(trained: PyTree, given: Mapping[str, Any]) -> PyTree:
             )
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: (
-            jnp.asarray(own[_name(path)], leaf.dtype) if _name(path) in own else leaf
+            jnp.asarray(stored[_name(path)], leaf.dtype) if _name(path) in stored else leaf
         ),
         trained,
     )
 
 
-def _check(given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def _check(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     if not given:
         return
-    tops, modules = ({_top(path) for path in paths} for paths in (given, own))
-    for path in sorted(given.keys() | own.keys()):
+    tops, modules = ({_top(path) for path in paths} for paths in (given, wanted))
+    for path in sorted(given.keys() | wanted.keys()):
         there, here = (
-            list(leaves[path].shape) if path in leaves else "absent" for leaves in (given, own)
+            list(leaves[path].shape) if path in leaves else "absent" for leaves in (given, wanted)
         )
         new_or_left = _top(path) not in tops or _top(path) not in modules
         if there != here and not new_or_left:

@@ -5,11 +5,11 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 from lm_lab.engine.state import TrainState
-from lm_lab.train.company import Company, fitted, gather
 from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.experiment import Experiment
-from lm_lab.train.feed import judged
+from lm_lab.train.feed import task_scores
 from lm_lab.train.metrics import measure_all
+from lm_lab.train.population import Population, fitted, next_population
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.run import Run, bind_runs
 from lm_lab.train.throughput import ThroughputMeter
@@ -36,24 +36,24 @@ def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str,
             # The writers wait for the last save as their blocks are left.
             stack.callback(watchdog.begin, "save")
         while todo := [writer for writer in writers if writer.result is None]:
-            company = gather(todo)
+            population = next_population(todo)
             compiled = compile_program(
-                fitted([writer.run.task for writer in company.members], len(runs))
+                fitted([writer.run.task for writer in population.members], len(runs))
             )
-            _train(compiled, company, signals, watchdog)
+            _train(compiled, population, signals, watchdog)
     return [writer.result for writer in writers if writer.result is not None]
 
 
 def _train(
-    compiled: CompiledProgram, company: Company, signals: Signals, watchdog: Watchdog
+    compiled: CompiledProgram, population: Population, signals: Signals, watchdog: Watchdog
 ) -> None:
     """Trains the members from their step to that at which further runs join them, or to their
     end.
     """
-    engine, steps, writers = compiled.engine, compiled.program.steps, company.members
-    experiment, last = writers[0].run.experiment, min(company.until or steps, steps)
+    engine, steps, writers = compiled.engine, compiled.program.steps, population.members
+    experiment, last = writers[0].run.experiment, min(population.until or steps, steps)
     config, evaluation = experiment.train, experiment.evaluation
-    step, state = company.step, begin(compiled, company)
+    step, state = population.step, begin(compiled, population)
     compiled.feed.warn_of_repeats(steps)
     with closing(ThroughputMeter(compiled, writers, step)) as meter:
         while step < last and any(writer.result is None for writer in writers):
@@ -73,8 +73,9 @@ def _train(
                 meter.add(step, stop, metrics)
                 step = stop
                 evaluates = _is_due(step, config.eval_every_steps, steps)
-                asks = compiled.feed.asks and _is_due(step, evaluation.every_steps, steps)
-                evaluates = evaluates or asks
+                has_tasks = compiled.feed.has_tasks
+                scores_tasks = has_tasks and _is_due(step, evaluation.every_steps, steps)
+                evaluates = evaluates or scores_tasks
                 saves = step == last or step % config.checkpoint_every_steps == 0
                 saves = saves or step in config.keep_steps
                 saves = saves or stop_signal is not None
@@ -83,8 +84,8 @@ def _train(
                 with meter.compiling():
                     compiled.compile_evaluation(state)
             if evaluates:
-                with watchdog.waits("tasks" if asks else "evaluation"):
-                    _evaluate(compiled, writers, step, state, asks)
+                with watchdog.waits("tasks" if scores_tasks else "evaluation"):
+                    _evaluate(compiled, writers, step, state, scores_tasks)
                 meter.show_evaluation()
             if saves:
                 with watchdog.waits("save"):
@@ -124,9 +125,9 @@ def next_stop(step: int, experiment: Experiment, steps: int) -> int:
     return min(steps, *kept, *((step // interval + 1) * interval for interval in intervals))
 
 
-def begin(compiled: CompiledProgram, company: Company) -> TrainState:
+def begin(compiled: CompiledProgram, population: Population) -> TrainState:
     """The state at the step at which the members begin; also opens their records at that step."""
-    writers, step = company.members, company.step
+    writers, step = population.members, population.step
     if step:
         held, extras = zip(
             *(writer.restore(step, compiled.checkpoint_form()) for writer in writers)
@@ -135,23 +136,27 @@ def begin(compiled: CompiledProgram, company: Company) -> TrainState:
     else:
         state, extras = compiled.start(), [{} for _ in writers]
     for writer, extra, base in zip(writers, extras, compiled.bases(state)):
-        writer.begin(compiled.program, compiled.feed, base, company.name, step, extra)
+        writer.begin(compiled.program, compiled.feed, base, population.name, step, extra)
     return state
 
 
 def _evaluate(
-    compiled: CompiledProgram, writers: list[RunWriter], step: int, state: TrainState, asks: bool
+    compiled: CompiledProgram,
+    writers: list[RunWriter],
+    step: int,
+    state: TrainState,
+    scores_tasks: bool,
 ) -> None:
     """Records held-out losses and metrics, and the scores of the tasks where these are due."""
     at_end, feed = step == compiled.program.steps, compiled.feed
-    measured, found = [], []
+    measured, scored = [], []
     for index, writer in enumerate(writers):
-        going = writer.result is None and (any(feed.metrics.values()) or asks)
-        params = compiled.merged_params(state, index) if going else None
-        measured.append(measure_all(feed.metrics, params, at_end) if going else {})
-        found.append(judged(feed, params, at_end) if going and asks else {})
+        going = writer.result is None and (any(feed.metrics.values()) or scores_tasks)
+        evaluated = compiled.evaluated_params(state, index) if going else {}
+        measured.append(measure_all(feed.metrics, evaluated, at_end))
+        scored.append(task_scores(feed, evaluated if scores_tasks else {}, at_end))
     all_sums = compiled.evaluate(state, at_end)
-    for writer, sums, values, tasks in zip(writers, all_sums, measured, found):
+    for writer, sums, values, tasks in zip(writers, all_sums, measured, scored):
         writer.log_evaluation(step, sums, values, tasks)
 
 

@@ -34,7 +34,7 @@ def plan(task: Task) -> Plan:
 
     Raises UserError as training does before its first step.
     """
-    compiled = compile_program([task], check_room=False)
+    compiled = compile_program([task], check_memory=False)
     program, train = compiled.program, task.experiment.train
     calls = min(train.steps_per_call, program.steps)
     examples = programs.abstract_examples(task, train.batch_size)

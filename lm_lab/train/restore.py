@@ -50,9 +50,11 @@ def load_params(directory: Path, average: bool = False) -> tuple[str, Any, PyTre
     if _adapter_of(directory, content)["name"] == "none":
         params = _trained(folder, average)
     else:
-        _, _, own = load_adapter(directory, average)
-        adapter = registry.load("adapters", own.name, "config.adapter.name").make(own.settings)
-        params = jax.device_get(adapter.merge(own.trained, own.frozen))
+        _, _, adapted = load_adapter(directory, average)
+        adapter = registry.load("adapters", adapted.name, "config.adapter.name").make(
+            adapted.settings
+        )
+        params = jax.device_get(adapter.merge(adapted.trained, adapted.frozen))
     _check(folder, params, abstract_params(family, config))
     return family, config, params
 
@@ -110,13 +112,13 @@ def load_beginning(directory: Path) -> tuple[str, Any, PyTree, Adapted]:
     """(family, its Config, frozen parameters, adapter) for a run that continues the low-rank
     adapter of another run. Raises UserError, also where that trained another adapter.
     """
-    family, config, own = load_adapter(directory)
-    if own.name != "lora":
+    family, config, adapted = load_adapter(directory)
+    if adapted.name != "lora":
         raise UserError(
-            f"{directory} trained no low-rank adapter, but by {own.name!r}; leave out "
+            f"{directory} trained no low-rank adapter, but by {adapted.name!r}; leave out "
             "adapter.continues"
         )
-    return family, config, union(own.frozen, own.trained.get("params", {})), own
+    return family, config, union(adapted.frozen, adapted.trained.get("params", {})), adapted
 
 
 def _model_of(directory: Path) -> tuple[str, Any, Path]:
@@ -256,15 +258,15 @@ def write_params(directory: Path, params: PyTree, base: PyTree = ()) -> None:
 
 
 def _check(folder: Path, params: PyTree, abstract: PyTree) -> None:
-    found, wanted = (
+    stored, wanted = (
         {
             jax.tree_util.keystr(path, simple=True, separator="."): list(leaf.shape)
             for path, leaf in leaves
         }
         for leaves in map(jax.tree_util.tree_leaves_with_path, (params, abstract))
     )
-    for name in sorted(found.keys() | wanted.keys()):
-        saved, asked = found.get(name, "absent"), wanted.get(name, "absent")
+    for name in sorted(stored.keys() | wanted.keys()):
+        saved, asked = stored.get(name, "absent"), wanted.get(name, "absent")
         if saved != asked:
             raise UserError(
                 f"{folder}: parameter {name} is {saved} there and {asked} by config.json"

@@ -105,7 +105,7 @@ class Task:
 
     def eval_sets(self) -> list[EvalSet]:
         """The held-out batches of each source. Their shares are those that the weights end with,
-        so that runs of all lengths are judged by the same text.
+        so that runs of all lengths are evaluated by the same text.
         """
         pairs = zip(self.dataset.sources.items(), self._shares())
         return [
@@ -131,14 +131,14 @@ class Task:
         UserError where the selection leaves none.
         """
         train, heldout = self.experiment.train, self.batches(split, 0)
-        found = loader.eval_set(heldout, train.selection_batches + train.eval_batches)
-        if len(found.tokens) <= train.selection_batches:
+        examples = loader.eval_set(heldout, train.selection_batches + train.eval_batches)
+        if len(examples.tokens) <= train.selection_batches:
             raise UserError(
-                f"config.train.selection_batches: the held-out text has {len(found.tokens)} "
+                f"config.train.selection_batches: the held-out text has {len(examples.tokens)} "
                 f"batches, and {train.selection_batches} to choose by leave none to report; "
                 "lower it"
             )
-        return found
+        return examples
 
     @cached_property
     def initial(self) -> dict[str, np.ndarray]:
@@ -154,13 +154,13 @@ class Task:
         cannot be taken.
         """
         choices = self.objective_kind.metrics(self.experiment.objective.settings)
-        name, found = self.experiment.objective.name, {}
+        name, prepared = self.experiment.objective.name, {}
         for label, sides in self.dataset.sources.items():
             for split in sides.splits[1:]:
                 evaluation = f"{split.name}/{label}" if label else split.name
                 data = self._evaluation_data(split, sides.texts(split.name))
-                found[evaluation] = metrics.prepare(choices, data, name)
-        return found
+                prepared[evaluation] = metrics.prepare(choices, data, name)
+        return prepared
 
     def batches(self, split: loader.Split, seed: int, rows: int | None = None) -> loader.AnyBatches:
         """Batches of a side of the data, of `rows` rows (default: as in training)."""
@@ -190,8 +190,10 @@ class Task:
         >>> task.evaluate(lm_lab.init_params(task.model))["nll"] > 4
         True
         """
-        found = [jax.device_get(self._evaluate(params, each.examples)) for each in self._heldout]
-        return rates(of_mixture(self._heldout, [{"": sums} for sums in found])[""])
+        sums_by_set = [
+            jax.device_get(self._evaluate(params, each.examples)) for each in self._heldout
+        ]
+        return rates(of_mixture(self._heldout, [{"": sums} for sums in sums_by_set])[""])
 
     def replace(self, **changes: Any) -> "Task":
         """The task with other values of experiment fields that nothing bound depends on, as the
@@ -215,7 +217,10 @@ class Task:
     @cached_property
     def _evaluate(self) -> Callable[..., Sums]:
         compute = self.experiment.precision.compute
-        return jax.jit(likelihood(self.model, self.objective, compute, form=self.carry))
+        chunk = self.experiment.train.loss_chunk
+        return jax.jit(
+            likelihood(self.model, self.objective, compute, form=self.carry, chunk=chunk)
+        )
 
     def _headed(self, model: Model) -> Model:
         head = self.objective_kind.head
@@ -267,6 +272,9 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
         name: _other_objective(name, experiment, family, kind, vocabulary)
         for name in experiment.train.also_evaluate
     }
+    eval_objectives = {"heldout": objective, **others}
+    if experiment.train.loss_chunk is not None:
+        _check_loss_chunk(experiment.objective.name, eval_objectives)
     return Task(
         experiment,
         values,
@@ -276,7 +284,7 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
         vocabulary,
         window_of(kind, experiment.objective.settings, length),
         objective,
-        {"heldout": objective, **others},
+        eval_objectives,
         checked.adapter(experiment.adapter.name, adapter.make(experiment.adapter.settings)),
         optimizer.load(experiment.optimizer, experiment.schedule),
     )
@@ -326,6 +334,19 @@ def _other_objective(
     if reads != (kind.consumes, own, True):
         raise UserError(f"{where} reads other windows than the run; leave it out")
     return checked.objective(name, other.make(settings, length, vocabulary))
+
+
+def _check_loss_chunk(name: str, objectives: Mapping[str, ObjectiveFunctions]) -> None:
+    """Raises UserError where a loss cannot be taken of a part of the positions."""
+    for other, functions in objectives.items():
+        if not functions.by_position:
+            where = f"config.objective.name {name!r}"
+            if other != "heldout":
+                where = f"config.train.also_evaluate: {other!r}"
+            raise UserError(
+                f"config.train.loss_chunk: {where} has a loss that is no sum over positions; leave "
+                "loss_chunk out"
+            )
 
 
 def _check_carry(experiment: Experiment, family: Family, kind: Objective) -> None:

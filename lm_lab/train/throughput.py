@@ -69,8 +69,8 @@ class ThroughputMeter:
         tokens_per_second = count * steps / seconds * self._compiled.program.targets_per_step
         for call, metrics in zip(calls, fetched):
             own_seconds = seconds * (call.stop - call.first_step) / steps / count
-            for writer, own in zip(self._writers, split(metrics, count)):
-                writer.log(call.first_step, own, own_seconds, tokens_per_second)
+            for writer, of_member in zip(self._writers, split(metrics, count)):
+                writer.log(call.first_step, of_member, own_seconds, tokens_per_second)
         self._show(calls[-1].stop, tokens_per_second)
 
     def _show(self, step: int, tokens_per_second: float) -> None:

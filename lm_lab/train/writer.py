@@ -19,7 +19,7 @@ from lm_lab.runs.durable import explained, prepare_workdir, set_aside
 from lm_lab.runs.reading import Unreadable
 from lm_lab.train import branch, carried, identity
 from lm_lab.train.branch import Origin
-from lm_lab.train.counters import BRANCHED, fault_of
+from lm_lab.train.counters import BRANCHED, POPULATION, fault_of
 from lm_lab.train.feed import Feed
 from lm_lab.train.horizon import check_end
 from lm_lab.train.program import Program
@@ -37,7 +37,7 @@ class Place(NamedTuple):
     """A step at which a run can resume."""
 
     step: int
-    company: str  # the name of the company that it was trained in
+    population: str  # the name of the runs that it was trained with (population.name_of)
 
 
 class RunWriter:
@@ -144,7 +144,7 @@ class RunWriter:
                     f"{folder}: its manifest was edited ({wrong}); delete that folder to go on "
                     "without it"
                 )
-            place = Place(record.step, record.extra.get("company", ""))
+            place = Place(record.step, record.extra.get(POPULATION, ""))
             newest = newest or place
             if newest.step - place.step > self.run.experiment.train.checkpoint_every_steps:
                 break
@@ -164,8 +164,8 @@ class RunWriter:
 
     def _begins(self, step: int) -> bool:
         """Whether the run has no commit of this step, which is that of its trunk."""
-        own = next(self._checkpoints.commits(step), None)
-        return step > 0 and (own is None or own.step != step)
+        newest = next(self._checkpoints.commits(step), None)
+        return step > 0 and (newest is None or newest.step != step)
 
     def _read_lines(self) -> list[bytes]:
         """The lines of metrics.jsonl, read once before training goes on."""
@@ -188,14 +188,14 @@ class RunWriter:
         program: Program,
         feed: Feed,
         base: str,
-        company: str,
+        population: str,
         step: int,
         extra: Mapping[str, Any],
     ) -> None:
         """Takes up the counters of a checkpoint's `extra`, or those of step 0, and opens the
         records there.
 
-        Later checkpoints are discarded. `company` is the name of the company that it is trained in.
+        Later checkpoints are discarded. `population` names the runs that it is trained with.
 
         Raises UserError where the run would not go on as it began: on other text (`feed` is what it
         reads), on other frozen parameters (`base` is their hash), or to another end, as when this
@@ -217,7 +217,7 @@ class RunWriter:
         carried.keep(self.run.directory, self.run.experiment, self.run.task.text)
         identity.write(self.run.directory, self.run.resolved, self._claim, step, self._ended)
         self._claim, self._ended = identity.Claim(self._claim.identity), None
-        self._program, self._feed, self._base, self._company = program, feed, base, company
+        self._program, self._feed, self._base, self._population = program, feed, base, population
         self._branched = int(extra.get(BRANCHED, 0))
         self._bytes = round(extra.get("bytes", 0))
         self._seconds = float(extra.get("seconds", 0.0))
@@ -301,6 +301,7 @@ class RunWriter:
             last = {name: float(metrics[name][-1]) for name in ("gradient_norm", "rate")}
             self._since_log = {}
             self._final |= train
+            self._checkpoints.confirm()
             self._metrics.write(
                 {**self._position(step), **train, **last, "tokens_per_second": rate}
             )
@@ -335,7 +336,7 @@ class RunWriter:
                 **counters,
                 "final": self._final,
             }
-            extra |= {history.MARK: lines._asdict(), "company": self._company}
+            extra |= {history.MARK: lines._asdict(), POPULATION: self._population}
             extra |= {"base": self._base} if self._base else {}
             extra |= {BRANCHED: self._branched} if self._branched else {}
             score = self._final["eval/heldout/nll"] if self._evaluated_step == step else None
@@ -371,6 +372,7 @@ class RunWriter:
             **more,
         }
         del self.result["step"]
+        self._checkpoints.confirm()
         records.write_result(self.run.directory, self.result)
 
     def _paid(self, step: int) -> dict[str, int]:

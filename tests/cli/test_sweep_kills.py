@@ -121,15 +121,15 @@ def test_members_that_a_kill_left_at_different_steps_end_in_the_same_bits(
     assert records(tmp_path / "runs" / names[3]) == records(sweep / "runs" / names[3])
 
 
-def test_a_company_that_grows_and_shrinks_under_kills_ends_in_the_same_records(
+def test_a_population_that_grows_and_shrinks_under_kills_ends_in_the_same_records(
     tmp_path: Path, sweep: Path
 ):
     """As when --workers changes between launches, which cuts the same runs into other units."""
     shutil.copy(sweep / "sweep.json", tmp_path)
     names = [row["name"] for row in rows(sweep)][:2]
-    for company, call in ((names[:1], 3), (names, 2), (names[:1], 1)):
+    for members, call in ((names[:1], 3), (names, 2), (names[:1], 1)):
         ended = killed_at(
-            "SIGKILL", "lm_lab.runs.commits.surplus", call, "members", tmp_path, *company
+            "SIGKILL", "lm_lab.runs.commits.surplus", call, "members", tmp_path, *members
         )
         assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert lm_lab("members", tmp_path, names[0]).returncode == 0

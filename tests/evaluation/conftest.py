@@ -3,7 +3,7 @@
 import pytest
 
 from lm_lab.evaluation.text_model import text_models
-from lm_lab.train.asking import text_run
+from lm_lab.train.evaluation_tasks import text_run
 from tests.evaluation.asked import FAMILIES, params_of, task_of
 
 

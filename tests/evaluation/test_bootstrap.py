@@ -60,5 +60,5 @@ def test_a_single_document_has_no_interval():
 
 
 def test_other_documents_are_no_pair():
-    with pytest.raises(UserError, match="judged 3 and 4 documents"):
+    with pytest.raises(UserError, match="scored 3 and 4 documents"):
         bootstrap.differences(mean_of(np.ones(3)), mean_of(np.ones(4)))

@@ -9,7 +9,7 @@ import pytest
 from lm_lab.evaluation.tasks import last_word, multiple_choice, perplexity
 from lm_lab.evaluation.tasks import written as writing
 from lm_lab.evaluation.text_model import text_models
-from lm_lab.train.asking import text_run
+from lm_lab.train.evaluation_tasks import text_run
 from lm_lab.types import UserError
 from tests.evaluation.asked import params_of, task_of
 

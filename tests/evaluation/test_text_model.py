@@ -1,5 +1,5 @@
 """Likelihoods by batches, buckets and padding are those of one unpadded pass; every token of a
-text is judged once; what is written is what the likelihood says.
+text is scored once; what is written is what the likelihood says.
 """
 
 import jax
@@ -11,7 +11,7 @@ from lm_lab.evaluation import rows
 from lm_lab.evaluation.rows import Row
 from lm_lab.evaluation.text_model import text_models
 from lm_lab.evaluation.text_run import require
-from lm_lab.train.asking import text_run
+from lm_lab.train.evaluation_tasks import text_run
 from lm_lab.types import Inputs, UserError
 from tests.evaluation.asked import END, LENGTH, by_one_pass, params_of, task_of, written
 
@@ -25,7 +25,7 @@ PAIRS = [
 
 
 def cut(name: str, context: str, continuation: str) -> tuple[list[int], list[int]]:
-    """What one row gives and judges, said anew."""
+    """What one row gives and scores, said anew."""
     trimmed = context.rstrip()
     given = list(trimmed.encode()) or [END]
     target = list((context[len(trimmed) :] + continuation).encode())
@@ -44,7 +44,7 @@ def test_a_continuation_costs_what_one_unpadded_pass_says(asked):
         assert found.greedy == greedy
 
 
-def test_a_text_is_judged_alike_alone_and_among_others(asked):
+def test_a_text_is_scored_alike_alone_and_among_others(asked):
     _, _, _, model = asked
     texts = ["a", "naïve text " * 9, "", "abba" * 5]
     together = model.texts(texts)
@@ -75,16 +75,16 @@ def test_what_is_written_is_the_likeliest_token_by_token(asked):
 
 
 @pytest.mark.parametrize("tokens", [1, 4, 5, 23])
-@pytest.mark.parametrize("given, judged", [(1, 1), (5, 4), (4, 5), (8, 1), (1, 8)])
-def test_every_token_stands_in_one_window_behind_what_is_given(tokens, given, judged):
+@pytest.mark.parametrize("given, scored", [(1, 1), (5, 4), (4, 5), (8, 1), (1, 8)])
+def test_every_token_stands_in_one_window_behind_what_is_given(tokens, given, scored):
     text = np.arange(1, tokens + 1)
-    found = list(rows.windows(text, 77, given, judged))
+    found = list(rows.windows(text, 77, given, scored))
     assert [token for row in found for token in row.target] == text.tolist()
     whole = [77, *text.tolist()]
     for row in found:
         begin = whole.index(row.target[0])
         assert row.given == whole[max(0, begin - given) : begin]
-        assert 1 <= len(row.target) <= judged
+        assert 1 <= len(row.target) <= scored
 
 
 @pytest.mark.parametrize("target", [1, 7, 8, 9, 30])
@@ -103,11 +103,11 @@ def test_a_long_continuation_is_cut_into_rows_that_fit(target, limits):
 def test_rows_come_back_in_their_order_from_few_shapes():
     shapes = set()
 
-    def program(params, given, there, target, judged):
+    def program(params, given, there, target, scored):
         shapes.add((given.shape, target.shape))
         assert ((given > 0) == (there > 0)).all()
         last = given[:, -1:]  # padded on the left
-        return (last + target).astype(np.float32), judged > 0
+        return (last + target).astype(np.float32), scored > 0
 
     generator = np.random.default_rng(0)
     many = [
@@ -121,7 +121,7 @@ def test_rows_come_back_in_their_order_from_few_shapes():
     assert len(shapes) <= 9  # 8, 32 and 50 tokens on either side
 
 
-def test_an_encoder_judges_by_pseudo_likelihood():
+def test_an_encoder_scores_by_pseudo_likelihood():
     task = task_of(
         "decoder",
         {
@@ -143,7 +143,7 @@ def test_an_encoder_judges_by_pseudo_likelihood():
 
 
 @pytest.mark.parametrize("family", ["decoder", "encoder_decoder"])
-def test_a_model_of_pairs_judges_targets_given_sources(tmp_path, family):
+def test_a_model_of_pairs_scores_targets_given_sources(tmp_path, family):
     path = tmp_path / "pairs.tsv"
     path.write_text("".join(f"a{i}\tb{i}\n" for i in range(40)))
     task = task_of(

@@ -201,7 +201,7 @@ def test_two_writers_are_refused(tmp_path):
 
 @pytest.mark.parametrize("stage", ["write_arrays", "write_manifest", "new_folder"])
 def test_a_failed_save_is_told_and_loses_nothing(directory, monkeypatch, stage):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with Checkpoints(directory, 2, "spec") as checkpoints:
@@ -239,7 +239,7 @@ def test_a_folder_that_became_unwritable_is_told(directory):
 
 
 def test_an_error_on_its_way_out_is_not_hidden(tmp_path, monkeypatch, caplog):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(commits, "write_arrays", fail)

@@ -14,8 +14,8 @@ from lm_lab.evaluation.tasks.perplexity import words
 from lm_lab.evaluation.text_model import token_scores, whole_program
 from lm_lab.runs import records
 from lm_lab.train import loop, restore
-from lm_lab.train.asking import text_run
 from lm_lab.train.compiled import compile_program
+from lm_lab.train.evaluation_tasks import text_run
 from lm_lab.train.run import bind_runs
 from lm_lab.train.task import bind
 from lm_lab.types import Inputs, UserError
@@ -59,7 +59,7 @@ def test_a_killed_run_and_a_member_of_a_population_are_the_solo_run(tmp_path, mo
     assert_same(runs, carried[:1])
 
 
-def test_held_out_text_is_judged_in_one_pass(carried):
+def test_held_out_text_is_scored_in_one_pass(carried):
     (run,) = bind_runs(carried[:1])
     task, params = run.task, restore.load_params(carried[0].directory)[2]
     split = task.dataset.heldout

@@ -187,7 +187,7 @@ def test_the_entropy_rate_of_a_language_is_reached_from_above(tmp_path):
     assert rates[0] > rates[-1]
 
 
-def test_held_out_text_is_also_judged_as_asked(tmp_path):
+def test_held_out_text_is_also_evaluated_as_asked(tmp_path):
     changes = {"train.also_evaluate": ("continuation",), "train.selection_batches": 1}
     (result,) = loop.train(runs_in(tmp_path, **changes))
     final = result["final"]

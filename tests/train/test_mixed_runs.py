@@ -85,7 +85,7 @@ def test_figures_by_source_and_of_the_test(undisturbed):
     )
 
 
-def test_every_token_of_the_test_is_judged_once(undisturbed):
+def test_every_token_of_the_test_is_scored_once(undisturbed):
     run = undisturbed[0]
     model = bind(run.experiment, run.resolved).model
     _, _, params = restore.load_params(run.directory)

@@ -69,15 +69,15 @@ def test_members_trained_apart_go_on_together(tmp_path, monkeypatch, undisturbed
     assert_same(runs, undisturbed)
 
 
-def test_a_company_that_grows_and_shrinks_under_kills_leaves_no_hole(
+def test_a_population_that_grows_and_shrinks_under_kills_leaves_no_hole(
     tmp_path, monkeypatch, undisturbed
 ):
     runs = runs_in(tmp_path, THREE)
-    for company, saves in (([0], 3), ([0, 1], 2), ([1, 2], 2), ([0, 2], 1)):
+    for members, saves in (([0], 3), ([0, 1], 2), ([1, 2], 2), ([0, 2], 1)):
         with monkeypatch.context() as patch:
             kill_at(patch, saves, after=True)
             with pytest.raises(Killed):
-                loop.train([runs[index] for index in company])
+                loop.train([runs[index] for index in members])
     loop.train(runs[:1])
     loop.train(runs)
     assert_same(runs, undisturbed)
@@ -106,11 +106,11 @@ def test_members_behind_catch_up_before_the_others_go_on(tmp_path, monkeypatch, 
         kill_at(patch, 3, after=True)
         with pytest.raises(Killed):
             loop.train(runs[:1])
-    companies, train = [], loop._train
+    populations, train = [], loop._train
 
-    def noted(compiled, company, *rest):
-        companies.append((len(company.members), company.step, company.until))
-        train(compiled, company, *rest)
+    def noted(compiled, population, *rest):
+        populations.append((len(population.members), population.step, population.until))
+        train(compiled, population, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_train", noted)
@@ -120,7 +120,7 @@ def test_members_behind_catch_up_before_the_others_go_on(tmp_path, monkeypatch, 
         patch.undo()
         patch.setattr(loop, "_train", noted)
         loop.train(runs)
-    assert companies == [(2, 0, 6), (2, 2, 6), (3, 6, None)]
+    assert populations == [(2, 0, 6), (2, 2, 6), (3, 6, None)]
     assert_same(runs, undisturbed)
 
 

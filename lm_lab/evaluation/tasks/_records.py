@@ -1,4 +1,4 @@
-"""What tasks share: their files of JSON lines, read whole and checked before anything is judged."""
+"""What tasks share: their files of JSON lines, read whole and checked before anything is scored."""
 
 import gzip
 import zlib

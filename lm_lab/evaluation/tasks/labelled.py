@@ -1,4 +1,4 @@
-"""Texts with labels, judged by a run that learnt classification or regression.
+"""Texts with labels, scored by a run that learnt classification or regression.
 
 Of classes: accuracy, f1 (of class 1 where there are two, as GLUE (1804.07461); else the mean of all
 classes), matthews (Matthews' correlation, of any number of classes). Of values: pearson, spearman.

@@ -1,6 +1,6 @@
 """Minimal pairs, as in BLiMP (1912.00582): whether the good sentence is the more likely one.
 
-A model that sees both sides of a token is judged by its pseudo-likelihood (1910.14659).
+A model that sees both sides of a token is scored by its pseudo-likelihood (1910.14659).
 """
 
 from collections.abc import Callable

@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from lm_lab.contracts import Scores
 from lm_lab.data.loader import Split, eval_set
-from lm_lab.evaluation import likelihood, scoring
+from lm_lab.engine.carry import NOTHING
+from lm_lab.engine.forward import forward
+from lm_lab.evaluation import likelihood
+from lm_lab.evaluation.scoring import WHOLE
 from lm_lab.evaluation.text_model import token_scores, whole_program
 from lm_lab.evaluation.text_run import TextRun, require
 from lm_lab.train.task import Task
@@ -24,10 +25,10 @@ NAME = "heldout_whole"
 FEWEST = 10  # documents, at least, for an interval; fewer are cut into stretches of text
 STRETCHES = 100
 
-Whole = Callable[[PyTree], Scores]
+HeldoutLikelihood = Callable[[PyTree], Scores]
 
 
-def of_heldout(task: Task, run: TextRun) -> dict[str, Whole]:
+def heldout_likelihoods(task: Task, run: TextRun) -> dict[str, HeldoutLikelihood]:
     """By name, functions of parameters that give the likelihood of all held-out text:
     heldout_whole, and for each source of a mixture heldout_whole/LABEL. One program serves all,
     compiled at the first batch.
@@ -79,32 +80,33 @@ def _of_records(task: Task, by_row: Callable[..., Sums], split: Split, params: P
     """Sums of each pair or labelled text, by the objective that was trained."""
     examples = eval_set(task.batches(split, 0), 0)
     batches = [jax.tree.map(lambda x, i=i: x[i], examples) for i in range(len(examples.tokens))]
-    found = [jax.device_get(by_row(params, batch)) for batch in batches]
+    by_batch = [jax.device_get(by_row(params, batch)) for batch in batches]
     sums: dict[str, np.ndarray] = {
-        name: np.concatenate([np.asarray(each[name], np.float64) for each in found])
-        for name in found[0]
+        name: np.concatenate([np.asarray(each[name], np.float64) for each in by_batch])
+        for name in by_batch[0]
     }
     there = sums["weight"] > 0
-    return Scores({name: own[there] for name, own in sums.items()}, partial(rates, ""))
+    return Scores({name: values[there] for name, values in sums.items()}, partial(rates, ""))
 
 
 def _by_row(task: Task) -> Callable[[PyTree, Examples], Sums]:
     """(parameters, examples [B ...]) -> the objective's sums [B] of each row."""
-    compute = task.experiment.precision.compute
-
-    def of_row(logits: Array, row: Batch) -> Sums:
-        alone = jax.tree.map(lambda x: x[None], row)
-        return task.objective.loss(logits[None], alone)
+    compute, chunk = task.experiment.precision.compute, task.experiment.train.loss_chunk
 
     def sums(params: PyTree, examples: Examples) -> Sums:
-        batch = task.objective.prepare(jax.random.key(0), examples)
-        logits = task.model.apply(scoring.WHOLE.variables(params, (), compute), batch.inputs)
-        return jax.vmap(of_row)(jnp.asarray(logits), batch)
+        variables = WHOLE.variables(params, (), compute)
+
+        def of_row(row: Batch) -> Sums:
+            alone = jax.tree.map(lambda x: x[None], row)
+            fixed = task.model, task.objective, dict, variables
+            return forward(*fixed, alone, NOTHING, NOTHING.one, chunk)[0]
+
+        return jax.vmap(of_row)(task.objective.prepare(jax.random.key(0), examples))
 
     return jax.jit(sums)
 
 
 def rates(prefix: str, statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
     """nll in nats a target and bits_per_byte, with a prefix; for labels also accuracy."""
-    found = likelihood.rates({name: values.sum() for name, values in statistics.items()})
-    return {f"{prefix}{name}": value for name, value in found.items()}
+    metrics = likelihood.rates({name: values.sum() for name, values in statistics.items()})
+    return {f"{prefix}{name}": value for name, value in metrics.items()}

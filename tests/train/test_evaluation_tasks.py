@@ -3,16 +3,19 @@ run records what an undisturbed one does.
 """
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from lm_lab.contracts import Scores
 from lm_lab.evaluation import bootstrap
 from lm_lab.runs import records
 from lm_lab.runs.sweep import Planned
 from lm_lab.sweeps.results import rows_of
-from lm_lab.train import asking, loop, whole
+from lm_lab.train import evaluation_tasks, heldout, loop
 from lm_lab.train.evaluate import evaluate
+from lm_lab.train.feed import task_scores
 from lm_lab.types import UserError
 from tests import tiny
 from tests.evaluation.asked import END, LENGTH, by_one_pass, params_of, task_of
@@ -99,6 +102,25 @@ def test_a_killed_run_records_what_an_undisturbed_one_does(asked, changes, tmp_p
     assert_same(runs, asked)
 
 
+def test_tasks_are_scored_with_the_moving_average_too(tmp_path):
+    def scores(params):
+        return Scores({"n": np.ones(1)}, lambda statistics: {"x": params})
+
+    one = SimpleNamespace(scores=lambda params: {"pairs": scores(params)})
+    feed = SimpleNamespace(tasks=one, whole_heldout={"heldout_whole/ko": scores})
+    values = task_scores(feed, {"": 1.0, "_average": 2.0}, at_end=True)
+    assert values == {
+        "pairs": {"x": 1.0},
+        "heldout_whole/ko": {"x": 1.0},
+        "pairs_average": {"x": 2.0},
+        "heldout_whole_average/ko": {"x": 2.0},
+    }
+    tasks = {name: {"name": "perplexity", "path": "x"} for name in ("a", "a_average")}
+    runs = runs_in(tmp_path, **{"evaluation": {"tasks": tasks}, "train.average_decay": 0.5})
+    with pytest.raises(UserError, match="eval/a_average is task a with the moving average"):
+        loop.train(runs)
+
+
 def test_a_run_that_has_ended_may_be_asked_otherwise(asked):
     """Tasks do not belong to the identity of a run: without them it may still claim its
     directory.
@@ -126,15 +148,15 @@ def test_a_bad_task_is_refused_before_training(tmp_path, task, message):
     assert not list(tmp_path.rglob("checkpoints/step_*"))
 
 
-def test_whole_text_is_judged_once_behind_a_sliding_window():
+def test_whole_text_is_scored_once_behind_a_sliding_window():
     task = task_of("decoder")
-    params, run = params_of(task), asking.text_run(task)
-    scores = whole.of_heldout(task, run)["heldout_whole"](params)
+    params, run = params_of(task), evaluation_tasks.text_run(task)
+    scores = heldout.heldout_likelihoods(task, run)["heldout_whole"](params)
     tokens = np.asarray(task.dataset.heldout.tokens).tolist()
     text, nats = [END, *tokens], 0.0
-    given, judged = LENGTH // 2 + 1, LENGTH // 2
-    for begin in range(1, len(text), judged):
-        before, target = text[max(0, begin - given) : begin], text[begin : begin + judged]
+    given, scored = LENGTH // 2 + 1, LENGTH // 2
+    for begin in range(1, len(text), scored):
+        before, target = text[max(0, begin - given) : begin], text[begin : begin + scored]
         nats -= by_one_pass(task, params, before, target)[0]
     assert scores.statistics["weight"].sum() == len(tokens)
     assert scores.statistics["nll"].sum() == pytest.approx(nats, rel=1e-5)
@@ -143,10 +165,10 @@ def test_whole_text_is_judged_once_behind_a_sliding_window():
     )
 
 
-def test_documents_that_are_isolated_are_judged_alone():
+def test_documents_that_are_isolated_are_scored_alone():
     task = task_of("decoder", {"data.isolate_documents": True})
-    params, run = params_of(task), asking.text_run(task)
-    scores = whole.of_heldout(task, run)["heldout_whole"](params)
+    params, run = params_of(task), evaluation_tasks.text_run(task)
+    scores = heldout.heldout_likelihoods(task, run)["heldout_whole"](params)
     tokens = np.asarray(task.dataset.heldout.tokens)
     documents = [part.tolist() for part in np.split(tokens, np.flatnonzero(tokens == END) + 1)]
     nats = 0.0
@@ -157,7 +179,7 @@ def test_documents_that_are_isolated_are_judged_alone():
     assert scores.statistics["nll"].sum() == pytest.approx(nats, rel=1e-5)
 
 
-def test_records_are_judged_one_by_one(tmp_path):
+def test_records_are_scored_one_by_one(tmp_path):
     path = tmp_path / "labels.tsv"
     path.write_text("".join(f"{'ab' * (i % 3)}c\t{i % 2}\n" for i in range(60)))
     task = task_of(
@@ -168,7 +190,9 @@ def test_records_are_judged_one_by_one(tmp_path):
         },
     )
     params = params_of(task)
-    scores = whole.of_heldout(task, asking.text_run(task))["heldout_whole"](params)
+    scores = heldout.heldout_likelihoods(task, evaluation_tasks.text_run(task))["heldout_whole"](
+        params
+    )
     records = len(task.dataset.heldout.records.offsets)
     assert bootstrap.documents(scores.statistics) == records
     assert set(scores.values) == {"nll", "accuracy"}

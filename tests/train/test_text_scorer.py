@@ -11,8 +11,8 @@ import pytest
 
 from lm_lab.engine.sharding import unbox
 from lm_lab.train import restore
-from lm_lab.train.judge import open_judge
 from lm_lab.train.program import assemble, hyper_of
+from lm_lab.train.text_scorer import open_scorer
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 
@@ -43,7 +43,7 @@ def stored(directory, family, objective, **model):
 
 def one_by_one(model, params, objective, ids):
     """Nats of the ids, each by a separate call on its context."""
-    given, judged = (
+    given, scored = (
         (LENGTH // 2, LENGTH // 2 + 1)
         if objective == "continuation"
         else (LENGTH // 2 + 1, LENGTH // 2)
@@ -51,7 +51,7 @@ def one_by_one(model, params, objective, ids):
     apply = jax.jit(lambda inputs: model.apply({"params": params}, inputs))
     text, total = [END, *ids], 0.0
     for place in range(1, len(text)):
-        first = (place - 1) // judged * judged + 1  # of the tokens that are judged together
+        first = (place - 1) // scored * scored + 1  # of the tokens that are scored together
         before = jnp.asarray([text[max(0, first - given) : place]])
         inputs = Inputs(before)
         if objective == "prefix":
@@ -88,15 +88,15 @@ def one_by_one(model, params, objective, ids):
 def test_a_text_costs_what_its_tokens_cost_one_by_one(tmp_path, family, objective, model):
     experiment, params = stored(tmp_path / "run", family, objective, **model)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    judge = open_judge(tmp_path / "run", tiny.bound(experiment))
-    cost = judge.of(TEXT)
+    scorer = open_scorer(tmp_path / "run", tiny.bound(experiment))
+    cost = scorer.score(TEXT)
     ids = list(TEXT.encode())
     assert (cost.tokens, cost.bytes) == (len(ids), len(ids))
     assert cost.nats == pytest.approx(
         one_by_one(tiny.bound(experiment).model, params, objective, ids), rel=1e-5
     )
     assert cost.bits_per_byte == cost.nats / math.log(2) / len(ids)
-    assert judge.kind == ("pseudo-" if objective == "masked" else "")
+    assert scorer.kind == ("pseudo-" if objective == "masked" else "")
     assert {
         path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()
     } == before
@@ -105,4 +105,4 @@ def test_a_text_costs_what_its_tokens_cost_one_by_one(tmp_path, family, objectiv
 def test_an_objective_without_a_likelihood_of_texts_is_refused(tmp_path):
     experiment, _ = stored(tmp_path / "run", "encoder_decoder", "span_corruption", heads=2)
     with pytest.raises(UserError, match=r"'span_corruption': .* restores .* gives no likelihood"):
-        open_judge(tmp_path / "run", tiny.bound(experiment))
+        open_scorer(tmp_path / "run", tiny.bound(experiment))

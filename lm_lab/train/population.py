@@ -12,7 +12,7 @@ from lm_lab.train.task import Task
 from lm_lab.train.writer import RunWriter
 
 
-class Company(NamedTuple):
+class Population(NamedTuple):
     """Runs that are trained together as the members of one program."""
 
     members: list[RunWriter]
@@ -32,7 +32,7 @@ def name_of(members: Sequence[RunWriter]) -> str:
     ).hexdigest()[:12]
 
 
-def gather(members: Sequence[RunWriter]) -> Company:
+def next_population(members: Sequence[RunWriter]) -> Population:
     """The members that are furthest behind, until they reach the next ones, so that no step is
     computed twice.
 
@@ -45,12 +45,12 @@ def gather(members: Sequence[RunWriter]) -> Company:
     common = first
     while any((step := member.newest(common).step) != common for member in members):
         common = step
-    together = {place.company for place in newest if place.step} == {name_of(members)}
+    together = {place.population for place in newest if place.step} == {name_of(members)}
     interval = members[0].run.experiment.train.checkpoint_every_steps
     if common == last or (together and last - common <= interval):
-        return Company(list(members), common, None)
+        return Population(list(members), common, None)
     behind = [member for member, place in zip(members, newest) if place.step == first]
-    return Company(
+    return Population(
         behind, first, min((place.step for place in newest if place.step > first), default=None)
     )
 
@@ -61,9 +61,9 @@ def fitted(tasks: Sequence[Task], launched: int) -> list[Task]:
     """
     if len(tasks) == launched:
         return list(tasks)
-    population = math.gcd(len(tasks), tasks[0].experiment.mesh.population)
+    divisor = math.gcd(len(tasks), tasks[0].experiment.mesh.population)
 
     def narrowed(task: Task) -> Task:
-        return task.replace(mesh=dataclasses.replace(task.experiment.mesh, population=population))
+        return task.replace(mesh=dataclasses.replace(task.experiment.mesh, population=divisor))
 
     return [narrowed(task) for task in tasks]

@@ -12,14 +12,14 @@ from lm_lab.evaluation.text_model import text_models
 from lm_lab.evaluation.text_run import TextRun
 from lm_lab.runs import reading
 from lm_lab.schema import Chosen, build, suggest
-from lm_lab.train.asking import prepare, text_run
+from lm_lab.train.evaluation_tasks import prepare, text_run
 from lm_lab.train.experiment import Evaluation
+from lm_lab.train.heldout import heldout_likelihoods
 from lm_lab.train.task import Task
-from lm_lab.train.whole import of_heldout
 from lm_lab.types import PyTree, UserError
 
 
-class Subject:
+class RunScorer:
     """A run to evaluate; its model is compiled once for all tasks."""
 
     def __init__(self, directory: Path, task: Task, params: PyTree) -> None:
@@ -28,16 +28,16 @@ class Subject:
         self.run: TextRun = text_run(task, directory)
         self.model: TextModel = text_models(self.run)(params)
 
-    def by_tasks(self, chosen: Mapping[str, Chosen], where: str) -> dict[str, Scores]:
+    def task_scores(self, chosen: Mapping[str, Chosen], where: str) -> dict[str, Scores]:
         """The scores of tasks, by label. Raises UserError for wrong tasks before any of them
         runs.
         """
         prepared = prepare(self.run, chosen, where)
         return {label: task.scores(self.model) for label, task in prepared.items()}
 
-    def by_heldout(self) -> dict[str, Scores]:
+    def heldout_scores(self) -> dict[str, Scores]:
         """The likelihood of all held-out text, by name; for a mixture also of each source."""
-        programs = of_heldout(self.task, self.run)
+        programs = heldout_likelihoods(self.task, self.run)
         return {name: program(self.params) for name, program in programs.items()}
 
 
