@@ -231,7 +231,7 @@ class _Work:
         names = [name for unit in (*fitted, *held) for name in unit.names]
         if not names:
             return []
-        waits = forecasting is not None and forecasts.must_wait(self.directory, self.held)
+        waits = forecasts.must_wait(self.directory, self.held, forecasting)
         costs = {run.name: cost(run.config) for run in self.planned}
         every = [*fitted, *held]
         every.sort(key=lambda unit: -sum(costs[name] for name in unit.names))
