@@ -228,11 +228,13 @@ class Optimizer(NamedTuple, Generic[OptimizerT]):
     make(config, hyper, rate, decay_mask) -> optax.GradientTransformation of gradients that are
     clipped already. `hyper` holds the settings marked traced=True, f32[] each, by field name; read
     them there, not in `config`. `rate` f32[] is the rate of this step. `decay_mask` has a bool for
-    each parameter: whether it decays.
+    each parameter: whether it decays. With `reads_roles` the role of each parameter (nn/roles.py)
+    is given in its place, for optimizers that treat kernels and tables differently.
     """
 
     Config: type[OptimizerT]
     make: Callable[[OptimizerT, Hyper, Array | float, PyTree], optax.GradientTransformation]
+    reads_roles: bool = False
 
 
 class Schedule(NamedTuple, Generic[ConfigT]):
@@ -341,12 +343,13 @@ class EvalTask(NamedTuple, Generic[ConfigT]):
 @dataclasses.dataclass(frozen=True)
 class Unit:
     """A command that finishes some runs of one program, by their names; its output is appended to
-    the log.
+    the log. It begins when the files of `after` are there (sweeps/executors: next_ready).
     """
 
     names: tuple[str, ...]
     command: tuple[str, ...]
     log: Path
+    after: tuple[Path, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
