@@ -299,7 +299,7 @@ def test_the_state_is_sharded_as_its_kernels_are(base, tmp_path):
         solo["final"]["eval/heldout/nll"], rel=1e-4
     )
     experiment = tiny.resolve(LORA | {"train.initial": str(base)} | changes)[0]
-    shardings = flatten(compile_once([tiny.bound(experiment)]).placed.params["lora"])
+    shardings = flatten(compile_program([tiny.bound(experiment)]).placed.params["lora"])
     assert shardings["layers/feed_forward/up/down_kernel"].spec == jax.P(
         "population", None, "fsdp", None
     )
