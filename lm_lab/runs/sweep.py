@@ -83,6 +83,8 @@ class SweepRecord:
     created: str  # date and time in ISO 8601
     forecasts: list[Registered] = dataclasses.field(default_factory=list)  # oldest first
     former: list[Planned] = dataclasses.field(default_factory=list)  # the study has them no more
+    proposed: list[list[dict[str, Any]]] = dataclasses.field(default_factory=list)
+    """The points that a search has proposed, by round."""
 
 
 TYPES: dict[str, type] = {
@@ -95,6 +97,7 @@ TYPES: dict[str, type] = {
     "created": str,
     "forecasts": list,
     "former": list,
+    "proposed": list,
 }
 
 
