@@ -13,7 +13,7 @@ from jax import Array
 
 from lm_lab.compute import conventions, flops, parameters
 from lm_lab.contracts import Model
-from lm_lab.data.records import TEXTS
+from lm_lab.data.records import ANSWERS, TEXTS
 from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.carry import CARRY
@@ -202,13 +202,14 @@ def _examples(task: Task, rows: int, make: Any) -> Examples:
     records = task.objective_kind.consumes != "stream"
     segments = make(shape, jnp.int32) if records or data.segmented else None
     begins = make((rows,), jnp.bool_) if task.experiment.train.carry_state else None
-    examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments, begins=begins)
+    examples = Examples(make(shape, jnp.int32), None, segments, begins=begins)  # type: ignore[arg-type]
     if task.objective_kind.consumes == "pairs":
         context = (rows, data.context_length or data.length)
         return examples._replace(
             context=make(context, jnp.int32), context_segments=make(context, jnp.int32)
         )
-    labels = (rows, TEXTS) if data.pack else (rows,)
+    alone = (rows, ANSWERS) if task.objective_kind.consumes == "preferences" else (rows,)
+    labels = (rows, TEXTS) if data.pack else alone
     return examples._replace(labels=make(labels, jnp.float32)) if records else examples
 
 
