@@ -1,12 +1,16 @@
 """Sphinx's settings for the site; tools/docs builds it."""
 
 import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+BUILD = Path(__file__).parents[1] / "build"
 
 project = "lm_lab"
 author = "The lm_lab developers"
 version = release = importlib.metadata.version("lm_lab")
 
-extensions = ["myst_parser", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx_copybutton", "sphinx_gallery.gen_gallery"]
 root_doc = "index"
 exclude_patterns = ["README.md", "docs/README.md"]
 myst_heading_anchors = 3
@@ -22,3 +26,19 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
+
+# notebooks run in a copy of their folder, where their runs lie; one that has not changed since it
+# was last executed is not executed again
+sphinx_gallery_conf = {
+    "examples_dirs": [str(BUILD / "notebooks")],
+    "gallery_dirs": ["docs/notebooks"],
+    # torch is an extra that not every Python has
+    "filename_pattern": "" if importlib.util.find_spec("torch") else "[a-fh]_",
+    "within_subsection_order": "FileNameSortKey",
+    "reset_modules": ("matplotlib",),
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "only_warn_on_example_error": False,
+    "min_reported_time": 1e9,
+    "show_signature": False,
+}

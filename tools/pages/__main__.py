@@ -17,6 +17,7 @@ from tools.pages import commands, errors, keys, layers, names, papers
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
 STAGE = BUILD / "documents"  # a copy of the documents, laid out as the repository is
+NOTEBOOKS = BUILD / "notebooks"
 REFERENCE: dict[str, Callable[[], str]] = {
     "keys": keys.page,
     "names": names.page,
@@ -56,7 +57,8 @@ def stage() -> None:
     for name in COPIED:
         source, target = ROOT / name, STAGE / name
         if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
+            apart = shutil.ignore_patterns("notebooks")
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=apart)
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
@@ -66,6 +68,8 @@ def stage() -> None:
         for old in ("](../README.md", "](docs/README.md", "](README.md"):
             text = text.replace(old, "](/index.md")
         path.write_text(text)
+    shutil.rmtree(NOTEBOOKS, ignore_errors=True)  # with the runs of an earlier build
+    shutil.copytree(ROOT / "docs/notebooks", NOTEBOOKS)
     folder = STAGE / "docs/reference"
     folder.mkdir(parents=True, exist_ok=True)
     for name, page in REFERENCE.items():

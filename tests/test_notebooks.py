@@ -1,0 +1,80 @@
+"""The notebooks of the documents run, at the sizes that they state for the tests."""
+
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+from tests.test_house import ROOT
+
+FOLDER = ROOT / "docs/notebooks"
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.py"))
+SIZE = re.compile(r"^(\w+ = ).*  # in the tests: (.+)$", re.MULTILINE)
+
+pytestmark = pytest.mark.usefixtures("older_emitters", "unsaved")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which all of them run, one after another."""
+    return tmp_path_factory.mktemp("notebooks")
+
+
+@pytest.fixture
+def main(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    """The module in which cells run."""
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(plt.Figure, "show", lambda self: None)
+    module = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    yield module
+    plt.close("all")
+
+
+def says_where_documents_are_mixed(main: types.ModuleType, printed: str) -> None:
+    forgetful, right = re.findall(r"^documents: (.*)$", printed, re.MULTILINE)
+    assert "segments" in forgetful
+    assert right == "holds"
+
+
+def branches_to_the_bit(main: types.ModuleType, printed: str) -> None:
+    assert main.branch.bits_per_byte("abba") == main.whole.bits_per_byte("abba")
+    assert (main.first, main.second) == (main.LEAVES, main.SHORT)
+
+
+def writes_what_it_trained(main: types.ModuleType, printed: str) -> None:
+    assert abs(main.adapted.logits(main.ids) - main.theirs).max() < 1e-4
+
+
+CHECKS: dict[str, Callable[[types.ModuleType, str], None]] = {
+    "d_architecture": says_where_documents_are_mixed,
+    "f_resume_and_branch": branches_to_the_bit,
+    "g_transformers": writes_what_it_trained,
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.torch) if "transformers" in name else name
+        for name in NOTEBOOKS
+    ],
+)
+def test_it_runs(name: str, main: types.ModuleType, capsys: pytest.CaptureFixture[str]):
+    if "transformers" in name:
+        pytest.importorskip("transformers")
+    source = (FOLDER / f"{name}.py").read_text()
+    exec(compile(SIZE.sub(r"\1\2", source), f"{name}.py", "exec"), vars(main))
+    if name in CHECKS:
+        CHECKS[name](main, capsys.readouterr().out)
+
+
+def test_the_law_that_was_planted_lies_in_the_interval(main: types.ModuleType):
+    """At the size that the page shows, not at the tests'."""
+    table, _, _ = (FOLDER / "c_law.py").read_text().partition("\n# %%\n# Printed")
+    exec(table, vars(main))
+    assert main.law.surface.alpha.low < 0.34 < main.law.surface.alpha.high
