@@ -7,7 +7,7 @@ import difflib
 import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from lm_lab.types import UserError
@@ -254,6 +254,9 @@ def suggest(name: str, known: list[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
 
 
+_hints = cache(get_type_hints)
+
+
 def build(cls: type[T], values: Mapping[str, Any], where: str, tag: str | None = None) -> T:
     """An instance of the settings class `cls` from plain values; `where` (as in "config.model")
     names it in errors, and `tag` is the key of its name, if it is one of a choice.
@@ -266,7 +269,7 @@ def build(cls: type[T], values: Mapping[str, Any], where: str, tag: str | None =
         if name not in fields:
             near = suggest(str(name), [*fields, *([tag] if tag else [])])
             raise UserError(f"{where}.{name} does not exist; {near}")
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     checked = {}
     for name, field in fields.items():
         key = f"{where}.{name}"

@@ -206,6 +206,9 @@ class ObjectiveFunctions(NamedTuple):
 
     prepare: Callable[[Array, Examples], Batch]
     loss: Callable[[Array, Batch], Sums]
+    # whether the loss is a sum over positions, by their logits, targets, weights and bytes alone,
+    # so that it may be taken of a part of each row at a time
+    by_position: bool = False
 
 
 Hyper = Mapping[str, Array]

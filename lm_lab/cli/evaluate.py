@@ -11,10 +11,11 @@
                               task with its data), or a JSON file {{"label": {{"name": ..., ...}}}}
   --whole                     all held-out text, each token once, behind a sliding window
   --against=DIR               beside it another run, and the differences of the two
+  --average                   by the moving average of the parameters, if the run kept one
   --harness=TASK,...          by tasks of EleutherAI's lm_eval (pip install "lm_lab[tasks]")
   --include_path=DIR          a folder with YAML files of further tasks of lm_eval
 
-Without the last six, the metrics replace those in result.json if the run has ended. With them
+Without the last seven, the metrics replace those in result.json if the run has ended. With them
 nothing is written, and the training data need not exist, but for --whole. Brackets are 95 %
 intervals by the bootstrap over documents; two runs are drawn in pairs. Names of tasks: {names}.
 """
@@ -49,6 +50,9 @@ TEXTS = flags.DEFINE_multi_string("text", None, "a text to score", flag_values=F
 TASKS = flags.DEFINE_list("tasks", [], "tasks to evaluate by", flag_values=FLAGS)
 WHOLE = flags.DEFINE_bool("whole", False, "all held-out text", flag_values=FLAGS)
 AGAINST = flags.DEFINE_string("against", None, "another run", flag_values=FLAGS)
+AVERAGE = flags.DEFINE_bool(
+    "average", False, "the moving average of the parameters", flag_values=FLAGS
+)
 HARNESS = flags.DEFINE_list("harness", [], "tasks of lm_eval", flag_values=FLAGS)
 INCLUDE = flags.DEFINE_string("include_path", None, "YAML files of lm_eval", flag_values=FLAGS)
 SMALLER = "train with a lower config.train.batch_size"
@@ -63,6 +67,11 @@ def run(argv: list[str]) -> int:
     asks = bool(TASKS.value or WHOLE.value)
     if AGAINST.value and not (asks or read):
         raise UserError("--against=DIR compares by --tasks, --whole or --text; give one of them")
+    if AVERAGE.value and not (asks or read or HARNESS.value):
+        raise UserError(
+            "--average is for --text, --tasks, --whole and --harness; without them the moving "
+            "average is evaluated beside the parameters"
+        )
     if HARNESS.value:
         return by_harness(directory)
     if asks or AGAINST.value:
@@ -86,7 +95,8 @@ def run(argv: list[str]) -> int:
 def score_texts(stored: Run, read: Mapping[str, str]) -> int:
     """Prints the likelihood of each text."""
     devices.start(sharding.Config())
-    scorer = open_scorer(stored.directory, bind(stored.experiment, stored.resolved))
+    task = bind(stored.experiment, stored.resolved)
+    scorer = open_scorer(stored.directory, task, AVERAGE.value)
     with devices.memory(SMALLER):
         for name, text in read.items():
             cost = scorer.score(text)
@@ -106,7 +116,7 @@ def by_tasks(directory: Path) -> int:
     """
     devices.start(sharding.Config())
     places = [directory] + ([arguments.path(AGAINST.value, "--against=")] if AGAINST.value else [])
-    runs = [open_run(place) for place in places]
+    runs = [open_run(place, average=AVERAGE.value) for place in places]
     with devices.memory(SMALLER):
         scores_of_runs = [_scores(trained) for trained in runs]
         for place, scores in zip(places, scores_of_runs):
@@ -129,7 +139,8 @@ def by_harness(directory: Path) -> int:
 
     devices.start(sharding.Config())
     with devices.memory(SMALLER):
-        print(harness.evaluate(open_run(directory).harness, HARNESS.value, INCLUDE.value))
+        trained = open_run(directory, average=AVERAGE.value)
+        print(harness.evaluate(trained.harness, HARNESS.value, INCLUDE.value))
     return 0
 
 

@@ -38,15 +38,22 @@ def evaluate_slots(evaluation: Callable[..., dict[str, Sums]], slots: Slots) -> 
     """
 
     def evaluate(state: TrainState, eval_set: Examples) -> dict[str, Sums]:
-        frozen = state.slots[FROZEN]
-        sums = evaluation(state.params, eval_set, frozen)
-        for name in (name for name, slot in slots.items() if slot.evaluated):
-            params = like(state.slots[name], state.params)
-            sums_by_name = evaluation(params, eval_set, frozen)
-            sums |= {f"{evaluated}_{name}": values for evaluated, values in sums_by_name.items()}
-        return sums
+        return {
+            f"{name}{ending}": sums
+            for ending, params in evaluated_params(state, slots).items()
+            for name, sums in evaluation(params, eval_set, state.slots[FROZEN]).items()
+        }
 
     return evaluate
+
+
+def evaluated_params(state: TrainState, slots: Slots) -> dict[str, PyTree]:
+    """What is evaluated of a run, by the ending of the evaluation's name: "" for the trained
+    parameters, "_SLOT" for a slot that takes their place, cast to their dtypes.
+    """
+    evaluated = [name for name, slot in slots.items() if slot.evaluated]
+    averages = {f"_{name}": like(state.slots[name], state.params) for name in evaluated}
+    return {"": state.params, **averages}
 
 
 def like(tree: PyTree, params: PyTree) -> PyTree:

@@ -11,6 +11,7 @@ from jax import Array, lax
 
 from lm_lab.adapters import none
 from lm_lab.engine.carry import CARRY, NOTHING, Carry, begun
+from lm_lab.engine.forward import forward
 from lm_lab.engine.state import FROZEN, Init, Optimizer, Slots, TrainState, divide, unite
 from lm_lab.types import (
     AdapterFunctions,
@@ -37,23 +38,27 @@ def gradients(
     compute: str,
     adapter: AdapterFunctions = WHOLE,
     form: Carry = NOTHING,
+    chunk: int | None = None,
 ) -> Gradients:
     """(params, batch, key, frozen, carry) -> (gradient of the summed nll by params, (sums, the
     recurrent state after the batch)), with products in dtype `compute`.
 
     Two penalties are added to the nll: the objective's "penalty", and what layers sow in "losses"
     (f32[B] each, multiplied by the targets of the row). The sums report them together as "penalty".
-    `carry` is a state of this form; no gradient flows into it.
+    `carry` is a state of this form; no gradient flows into it. With `chunk`, logits are held of so
+    many positions of each row at once (forward.py).
     """
 
     def summed(
         params: PyTree, batch: Batch, key: Array, frozen: PyTree = (), carry: PyTree = NOTHING.one
     ) -> tuple[Array, tuple[Sums, PyTree]]:
-        variables = adapter.variables(params, frozen, compute)
-        logits, after, sown = form.apply(
-            model, variables, batch.inputs, carry, rngs={"dropout": key}, mutable=["losses"]
+        def variables(params: PyTree) -> PyTree:
+            return adapter.variables(params, frozen, compute)
+
+        options = {"rngs": {"dropout": key}, "mutable": ["losses"]}
+        sums, after, sown = forward(
+            model, objective, variables, params, batch, form, carry, chunk, **options
         )
-        sums = objective.loss(logits, batch)
         _check_sums(sums)
         if sown:
             sums = {**sums, "penalty": sums.get("penalty", 0.0) + _penalty(sown, batch)}

@@ -10,6 +10,7 @@ from jax import lax
 
 from lm_lab.adapters import none
 from lm_lab.engine.carry import NOTHING, Carry, begun
+from lm_lab.engine.forward import forward
 from lm_lab.types import AdapterFunctions, Examples, ObjectiveFunctions, PyTree, Sums
 
 NAMES = {"correct": "accuracy"}  # names of sums after division by the weight
@@ -23,13 +24,15 @@ def likelihood(
     compute: str,
     adapter: AdapterFunctions = WHOLE,
     form: Carry = NOTHING,
+    chunk: int | None = None,
 ) -> Callable[..., Sums]:
     """(params, examples [n B S], frozen) -> sums of the objective over n batches, without dropout.
 
     The objective always gets the same key. A recurrent state of this form goes from batch to batch.
+    With `chunk`, logits are held of so many positions of each row at once (engine/forward.py).
     """
 
-    in_two = _in_two(model, objective, compute, adapter, 0, form)
+    in_two = _in_two(model, objective, compute, adapter, 0, form, chunk)
     return lambda *arguments: in_two(*arguments)[1]
 
 
@@ -40,6 +43,7 @@ def _in_two(
     adapter: AdapterFunctions,
     first: int,
     form: Carry,
+    chunk: int | None,
 ) -> Callable[..., tuple[Sums, Sums]]:
     """(params, examples [n B S], frozen) -> the sums over the `first` batches, and over the rest.
 
@@ -49,8 +53,7 @@ def _in_two(
     def batch_sums(variables: PyTree, examples: Examples, carry: PyTree) -> tuple[Sums, PyTree]:
         batch = objective.prepare(jax.random.key(0), examples)
         carry = begun(carry, examples.begins)
-        logits, next_carry, _ = form.apply(model, variables, batch.inputs, carry)
-        return objective.loss(logits, batch), next_carry
+        return forward(model, objective, dict, variables, batch, form, carry, chunk)[:2]
 
     def total(params: PyTree, examples: Examples, frozen: PyTree = ()) -> tuple[Sums, Sums]:
         cast = adapter.variables(params, frozen, compute)
@@ -82,6 +85,7 @@ def evaluate(
     adapter: AdapterFunctions = WHOLE,
     selection: int = 0,
     form: Carry = NOTHING,
+    chunk: int | None = None,
 ) -> Callable[..., dict[str, Sums]]:
     """(params, examples [n B S], frozen) -> sums of each of several objectives.
 
@@ -89,7 +93,7 @@ def evaluate(
     batches are summed separately, as NAME_selection.
     """
     totals = {
-        name: _in_two(model, objective, compute, adapter, selection, form)
+        name: _in_two(model, objective, compute, adapter, selection, form, chunk)
         for name, objective in objectives.items()
     }
 

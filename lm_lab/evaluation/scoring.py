@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from lm_lab.adapters import none
+from lm_lab.engine.forward import join_positions, split_positions
 from lm_lab.evaluation.rows import Program
 from lm_lab.evaluation.text_run import TextRun
 from lm_lab.nn.positions import places_within
@@ -63,8 +64,18 @@ def _scored(run: TextRun, params: PyTree, inputs: Inputs, target_BT: Array) -> t
     variables = WHOLE.variables(params, (), run.compute)
     features_BLD = run.model.apply(variables, inputs, method="features")
     features_BTD = features_BLD[:, -target_BT.shape[1] :]
-    logits_BTV = run.model.apply(variables, features_BTD, method="readout")
-    return -token_nll(logits_BTV, target_BT)[0], logits_BTV.argmax(-1) == target_BT
+
+    def scores(part: tuple[Array, Array]) -> tuple[Array, Array]:
+        features_BCD, target_BC = part
+        logits_BCV = run.model.apply(variables, features_BCD, method="readout")
+        return -token_nll(logits_BCV, target_BC)[0], logits_BCV.argmax(-1) == target_BC
+
+    if run.loss_chunk is None:
+        return scores((features_BTD, target_BT))
+    parts = [split_positions(leaf, run.loss_chunk) for leaf in (features_BTD, target_BT)]
+    nats, correct = lax.map(scores, tuple(parts))
+    length = target_BT.shape[1]
+    return join_positions(nats, length), join_positions(correct, length)
 
 
 def _hiding(run: TextRun) -> Program:

@@ -33,6 +33,7 @@ class TextRun(NamedTuple):
     ]  # text -> the text in the form that sources of pairs had in training
     stride: int | None = None  # tokens from one window to the next; None: the objective's
     carry: Carry = NOTHING  # the form of the state that is carried through a whole text
+    loss_chunk: int | None = None  # positions of a row whose logits are held at once; None: all
 
     @property
     def reads_on(self) -> bool:

@@ -115,6 +115,7 @@ def subject(objective: Objective, given: Mapping[str, object]) -> Subject:
 def laws(subject: Subject) -> list[Callable[[Subject], None]]:
     """Those that apply to the objective."""
     applicable = [batches, pure, ids, weights, sums, finite, ignored_targets, text_bytes, settings]
+    applicable += [positions] if subject.functions.by_position else []
     return [*applicable, plain_windows] if subject.objective.consumes == "stream" else applicable
 
 
@@ -186,6 +187,23 @@ def sums(subject: Subject) -> None:
             distance(total, value) < TOLERANCE,
             f"{name} of four rows is {float(value):.4g}, of two and two {float(total):.4g} "
             "together; return sums over targets, not means",
+        )
+
+
+def positions(subject: Subject) -> None:
+    """Where the objective says so, sums are those of parts of each row together."""
+    logits, batch = _both(subject)
+    half, parts = batch.targets.shape[1] // 2, []
+    for some in (slice(None, half), slice(half, None)):
+        targets, weights, sizes = (leaf[:, some] for leaf in batch[1:])
+        part = Batch(batch.inputs, targets, weights, sizes)
+        parts.append(subject.loss(logits[:, some], part))
+    for name, value in subject.loss(logits, batch).items():
+        total = parts[0][name] + parts[1][name]
+        expect(
+            distance(total, value) < TOLERANCE,
+            f"{name} is {float(value):.4g}, and of two parts of the positions {float(total):.4g} "
+            "together; leave out by_position, or return sums over positions",
         )
 
 

@@ -239,7 +239,7 @@ class Run:
     @cached_property
     def _text_scorer(self) -> TextScorer:
         with trusting(self.trust):
-            return open_scorer(self.directory, self.task)
+            return open_scorer(self.directory, self.task, self.average)
 
     def _ids(self, text: Text, source: bool = False) -> jax.Array:
         """i32[B L] of a text, or of ids. Raises UserError for what are no ids."""

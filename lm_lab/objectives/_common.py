@@ -1,11 +1,21 @@
 """What objectives share: the likelihood of targets, what a decoder reads, and padded prompts."""
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.contracts import ModelInfo
-from lm_lab.types import Batch, Examples, Inputs, Sums, UserError
+from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Sums, UserError
+
+
+def of_likelihood(
+    prepare: Callable[[Array, Examples], Batch], smoothing: float = 0.0
+) -> ObjectiveFunctions:
+    """The objective whose loss is the likelihood of the targets that `prepare` gives."""
+    return ObjectiveFunctions(prepare, partial(likelihood, smoothing=smoothing), by_position=True)
 
 
 def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:

@@ -9,7 +9,7 @@ from jax import Array
 
 from lm_lab.contracts import Objective, TextLikelihood
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives._common import likelihood
+from lm_lab.objectives._common import of_likelihood
 from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Vocabulary
 
 
@@ -21,7 +21,7 @@ class Config:
 def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` targets."""
     del config, length, vocabulary
-    return ObjectiveFunctions(prepare, likelihood)
+    return of_likelihood(prepare)
 
 
 def window(config: Any, length: int) -> tuple[int, int]:

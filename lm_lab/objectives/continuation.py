@@ -13,7 +13,7 @@ from jax import Array
 from lm_lab.contracts import ModelInfo, Objective, TextLikelihood
 from lm_lab.nn.positions import places_within
 from lm_lab.objectives import causal
-from lm_lab.objectives._common import left_pad, likelihood, read_as_context
+from lm_lab.objectives._common import left_pad, of_likelihood, read_as_context
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Vocabulary
 
@@ -46,7 +46,7 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFuncti
             return _from_context(examples, cut)
         return causal.scored(config, examples, cut)
 
-    return ObjectiveFunctions(prepare, likelihood)
+    return of_likelihood(prepare)
 
 
 def given(config: Config, length: int) -> int:

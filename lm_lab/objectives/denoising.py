@@ -20,7 +20,7 @@ from jax import Array, lax
 
 from lm_lab.contracts import Objective
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives._common import likelihood, shift_right
+from lm_lab.objectives._common import of_likelihood, shift_right
 from lm_lab.objectives._corruption import compact, interleave, row_keys, within_segments
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Vocabulary
@@ -43,7 +43,7 @@ class Config:
 def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` tokens."""
     del length
-    return ObjectiveFunctions(partial(prepare, config, vocabulary), likelihood)
+    return of_likelihood(partial(prepare, config, vocabulary))
 
 
 def special_ids(config: Config, length: int, vocabulary: Vocabulary) -> int:

@@ -19,7 +19,7 @@ from jax import Array
 
 from lm_lab.contracts import MetricChoice, Objective
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives._common import likelihood
+from lm_lab.objectives._common import of_likelihood
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, UserError, Vocabulary
 
@@ -53,7 +53,7 @@ def metrics(config: Config) -> tuple[MetricChoice, ...]:
 def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` tokens."""
     del length
-    return ObjectiveFunctions(partial(prepare, config, vocabulary), likelihood)
+    return of_likelihood(partial(prepare, config, vocabulary))
 
 
 def special_ids(config: Config, length: int, vocabulary: Vocabulary) -> int:

@@ -15,7 +15,7 @@ from jax import Array
 
 from lm_lab.contracts import Objective, TextLikelihood
 from lm_lab.objectives import causal
-from lm_lab.objectives._common import likelihood
+from lm_lab.objectives._common import of_likelihood
 from lm_lab.objectives.causal import Config
 from lm_lab.types import Batch, Examples, ObjectiveFunctions, Vocabulary
 
@@ -23,7 +23,7 @@ from lm_lab.types import Batch, Examples, ObjectiveFunctions, Vocabulary
 def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective on windows of `length` inputs."""
     del config, length, vocabulary
-    return ObjectiveFunctions(prepare, likelihood)
+    return of_likelihood(prepare)
 
 
 def scored(config: Config, examples: Examples, given: int) -> Batch:

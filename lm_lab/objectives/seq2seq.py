@@ -4,7 +4,6 @@ source.
 
 import dataclasses
 import importlib.util
-from functools import partial
 from typing import Literal
 
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from jax import Array
 
 from lm_lab.contracts import MetricChoice, ModelInfo, Objective
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives._common import left_pad, likelihood, shift_right
+from lm_lab.objectives._common import left_pad, of_likelihood, shift_right
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, UserError, Vocabulary
 
@@ -120,7 +119,7 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFuncti
             config, vocabulary, examples
         )
 
-    return ObjectiveFunctions(prepare, partial(likelihood, smoothing=config.label_smoothing))
+    return of_likelihood(prepare, config.label_smoothing)
 
 
 def _with_context(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch:

@@ -22,7 +22,7 @@ from jax import Array
 
 from lm_lab.contracts import Objective
 from lm_lab.nn.positions import places_within
-from lm_lab.objectives._common import likelihood, shift_right
+from lm_lab.objectives._common import of_likelihood, shift_right
 from lm_lab.objectives._corruption import compact, interleave, row_keys, within_segments
 from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, UserError, Vocabulary
@@ -43,9 +43,7 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFuncti
     the targets.
     """
     size = sizes(config, length)
-    return ObjectiveFunctions(
-        partial(prepare, config, size, *_special(vocabulary, size[1] + 1)), likelihood
-    )
+    return of_likelihood(partial(prepare, config, size, *_special(vocabulary, size[1] + 1)))
 
 
 def special_ids(config: Config, length: int, vocabulary: Vocabulary) -> int:

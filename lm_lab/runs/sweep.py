@@ -11,7 +11,7 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,7 @@ class SweepRecord:
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
     created: str  # date and time in ISO 8601
     forecasts: list[Registered] = dataclasses.field(default_factory=list)  # oldest first
+    former: list[Planned] = dataclasses.field(default_factory=list)  # the study has them no more
 
 
 TYPES: dict[str, type] = {
@@ -93,6 +94,7 @@ TYPES: dict[str, type] = {
     "environment": dict,
     "created": str,
     "forecasts": list,
+    "former": list,
 }
 
 
@@ -120,20 +122,24 @@ def read_sweep(directory: Path) -> SweepRecord:
     absent = [name for name in ("name", "runs", "created") if name not in content]
     if fault := misfit(content, TYPES) or (absent and f"{absent[0]} is absent"):
         raise Unreadable(path, f"not a sweep ({fault})", _RESTORE)
-    for number, run in enumerate(content["runs"], 1):
+    for number, run in enumerate([*content["runs"], *content.get("former", ())], 1):
         _check_run(path, number, run)
     content = versions.read_sweep(content, path)
     fields = {name: content[name] for name in TYPES if name in content}
-    keys = [field.name for field in dataclasses.fields(Planned)]
-    runs = [Planned(*(run[key] for key in keys)) for run in content["runs"]]
+    runs, former = (_planned(content.get(name, ())) for name in ("runs", "former"))
     registered = [_read_forecast(path, values) for values in content.get("forecasts", ())]
-    return SweepRecord(**{**fields, "runs": runs, "forecasts": registered})
+    return SweepRecord(**{**fields, "runs": runs, "forecasts": registered, "former": former})
 
 
 def write_sweep(directory: Path, sweep: SweepRecord) -> None:
     """Writes sweep.json atomically. Raises UserError."""
     content = versions.stamped(dataclasses.asdict(sweep))
     atomic_write(directory / "sweep.json", json.dumps(content, indent=1) + "\n")
+
+
+def _planned(runs: Iterable[Mapping[str, Any]]) -> list[Planned]:
+    keys = [field.name for field in dataclasses.fields(Planned)]
+    return [Planned(*(run[key] for key in keys)) for run in runs]
 
 
 def _read_forecast(path: Path, values: Any) -> Registered:

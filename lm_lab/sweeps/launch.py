@@ -16,15 +16,15 @@ from lm_lab.runs.durable import make_folder, prepare_workdir
 from lm_lab.runs.locks import Lock
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import write_result
-from lm_lab.runs.status import FINISHED, newest_training, result_of, run_status
+from lm_lab.runs.status import FINISHED, result_of, run_status
 from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory, write_table
 from lm_lab.sweeps import forecasts, trunks
 from lm_lab.sweeps.environment import worker_environment
 from lm_lab.sweeps.executors import local
 from lm_lab.sweeps.forecasts import Forecasting
-from lm_lab.sweeps.groups import cost, group, paid
+from lm_lab.sweeps.groups import cost, group
 from lm_lab.sweeps.progress import Counts, Progress
-from lm_lab.sweeps.remaining import Clock, Part
+from lm_lab.sweeps.remaining import Clock
 from lm_lab.sweeps.results import collect, rows_of
 from lm_lab.sweeps.store import (
     Resolve,
@@ -37,6 +37,7 @@ from lm_lab.sweeps.store import (
 )
 from lm_lab.sweeps.study import Study
 from lm_lab.sweeps.tables import write_parquet
+from lm_lab.sweeps.tally import Tally
 from lm_lab.train import carried, identity
 from lm_lab.train.preemption import Signals
 from lm_lab.types import UserError
@@ -120,6 +121,8 @@ def launch(
                 f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run "
                 "once\n"
             )
+        if former := read_sweep(directory).former:
+            out.write(f"{len(former)} runs that the study has no more stay, out of its results\n")
         if advise and not any(run_directory(directory, run.name).exists() for run in planned):
             out.write("".join(f"caution: {line}\n" for line in advise(planned)))
             out.flush()
@@ -209,9 +212,7 @@ class _Work:
         """A function that counts the runs of all phases by their directories."""
         runs = {run.name: run for run in self.planned}
         units = [[[runs[name] for name in unit.names] for unit in phase] for phase in phases]
-        begun = {run.name: _paid(self.directory, run) for part in units for u in part for run in u}
-        clock = Clock(self.runner.workers)
-        return functools.partial(_count, self.directory, units, begun, clock)
+        return Tally(self.directory, units, Clock(self.runner.workers))
 
     def _forecast_between(
         self,
@@ -304,38 +305,3 @@ def _record_failures(directory: Path, outcome: Outcome) -> list[tuple[str, str]]
             log = outcome.unit.log.relative_to(directory)
             wrong.append((name, f"{state}: {result_of(run).get('message')} (see {log})"))
     return wrong
-
-
-def _count(
-    directory: Path,
-    phases: Sequence[Sequence[Sequence[Planned]]],
-    begun: Mapping[str, float],
-    clock: Clock,
-) -> Counts:
-    """Counts by the result.json of each run: cheap, and right also for a run whose unit is still
-    busy with other runs. The losses are those of runs that a process has locked.
-    """
-    runs = [run for units in phases for unit in units for run in unit]
-    results = {run.name: result_of(run_directory(directory, run.name)) for run in runs}
-    states = [results[run.name].get("status") for run in runs]
-    places = [run_directory(directory, run.name) for run, state in zip(runs, states) if not state]
-    lines = [newest_training(place) for place in places if run_status(place) == "running"]
-
-    def part(run: Planned) -> Part:
-        own, result = cost(run.config), results[run.name]
-        if result.get("status") == "complete":
-            return Part(own, begun[run.name], 1.0, None if begun[run.name] else result["seconds"])
-        if result.get("status"):
-            return Part(own, 1.0, 1.0, None)
-        return Part(own, begun[run.name], _paid(directory, run), None)
-
-    left = clock.left([[[part(run) for run in unit] for unit in units] for units in phases])
-    failed, waiting = states.count("failed"), states.count(None)
-    losses = [line["train/nll"] for line in lines if line is not None]
-    return Counts(len(runs) - failed - waiting, failed, waiting, left, losses)
-
-
-def _paid(directory: Path, run: Planned) -> float:
-    """The share of its cost that an unfinished run has computed so far."""
-    line = newest_training(run_directory(directory, run.name))
-    return 0.0 if line is None else paid(run.config, line["tokens"], line["flops"])

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TextIO
 
+SPARED = 20
+
 
 class Counts(NamedTuple):
     """Runs of this launch that are done (complete or diverged), failed and left; the estimated
@@ -33,6 +35,7 @@ class Progress:
         self._writing = threading.Lock()
         self._thread = threading.Thread(target=self._refresh, name="progress", daemon=True)
         self._shown = ""
+        self._next = 0.0  # when counting again is worth its time
 
     def __enter__(self) -> "Progress":
         self._thread.start()
@@ -41,7 +44,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self.show()
+        self._show()
         if self._live:
             self._stream.write("\n")
 
@@ -52,7 +55,16 @@ class Progress:
             self._stream.flush()
 
     def show(self) -> None:
-        """Shows the line of counts now, unless it is unchanged."""
+        """Shows the line of counts, unless it is unchanged, or has just been shown: counting takes
+        at most one part in SPARED of the time.
+        """
+        began = time.monotonic()
+        if began >= self._next:
+            self._show()
+            ended = time.monotonic()
+            self._next = ended + SPARED * (ended - began)
+
+    def _show(self) -> None:
         line = progress_line(self._count(), time.monotonic() - self._started)
         with self._writing:
             if self._live:  # a line that wraps could not be taken back

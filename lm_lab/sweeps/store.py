@@ -19,6 +19,7 @@ from lm_lab.train.sections import (
     deciding,
     differences,
     key_table,
+    named_together,
     names_modules_of,
     spec,
 )
@@ -72,16 +73,16 @@ def plan(study: Study, resolve: Resolve) -> list[Planned]:
 
 def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
     """The runs with the names that the directory's sweep.json has for them, so that stored runs are
-    not computed again.
+    not computed again, also those that the study had before it shrank.
 
     A run matches a stored one if both have the same values beyond the defaults, whatever keys a
     release has added; else if both have the same values of all keys that decide the result, and no
     other run has, as when the mesh was changed.
     """
-    stored = read_sweep(directory).runs if (directory / "sweep.json").exists() else []
-    configs = [run.config for run in planned]
+    stored = _stored_runs(directory)
+    allowed = named_together([run.config for run in planned]) if stored else []
     # Stored runs with other modules cannot match, and their modules are not imported.
-    stored = [run for run in stored if names_modules_of(run.config, configs)]
+    stored = [run for run in stored if names_modules_of(run.config, allowed)]
     names: dict[str, str] = {}
     for view in (spec, deciding):
         stored_by = _by_view(view, [run for run in stored if run.name not in names.values()])
@@ -90,6 +91,13 @@ def adopt(directory: Path, planned: Sequence[Planned]) -> list[Planned]:
             if len(runs) == len(stored_by.get(text, ())) == 1:
                 names[runs[0].name] = stored_by[text][0].name
     return [trunks.renamed(run, names) for run in planned]
+
+
+def _stored_runs(directory: Path) -> list[Planned]:
+    if not (directory / "sweep.json").exists():
+        return []
+    sweep = read_sweep(directory)
+    return [*sweep.runs, *sweep.former]
 
 
 def _by_view(
@@ -106,11 +114,13 @@ def _by_view(
 def write(
     directory: Path, study: Study, planned: Sequence[Planned], environment: Mapping[str, Any]
 ) -> None:
-    """Writes sweep.json; one that is already there keeps its date and its registered forecasts.
+    """Writes sweep.json; one that is already there keeps its date, its registered forecasts, and
+    the runs that the study has no more.
 
     Raises UserError as `check`.
     """
     stored = check(directory, study, planned)
+    names = {run.name for run in planned}
     sweep = SweepRecord(
         name=study.name,
         question=study.question,
@@ -120,6 +130,7 @@ def write(
         environment=dict(environment),
         created=stored.created if stored else datetime.now(UTC).isoformat(timespec="seconds"),
         forecasts=stored.forecasts if stored else [],
+        former=[run for run in _stored_runs(directory) if run.name not in names],
     )
     write_sweep(directory, sweep)
 
@@ -138,8 +149,9 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> SweepRec
     """The directory's sweep.json, if any. Raises UserError where the study does not belong there,
     naming what differs.
 
-    A study may have more runs, another question or another analysis than the stored one. With
-    another name, or without a stored run, it is a different study.
+    A study may have more runs or fewer, another question or another analysis than the stored one.
+    With another name, or other runs in the place of stored ones, it is a different study. Runs that
+    a registered forecast names must stay.
     """
     if (directory / "config.json").exists():
         raise UserError(f"{directory} holds a run, not a sweep; use another directory")
@@ -152,7 +164,7 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> SweepRec
         )
     names = {run.name for run in planned}
     lost = [run for run in stored.runs if run.name not in names]
-    if lost:
+    if lost and not names <= {run.name for run in (*stored.runs, *stored.former)}:
         now = next((run for run in planned if run.overrides == lost[0].overrides), None)
         changed = differences(lost[0].config, now.config, key_table(now.config)) if now else []
         difference = "".join(
@@ -161,6 +173,13 @@ def check(directory: Path, study: Study, planned: Sequence[Planned]) -> SweepRec
         )
         raise UserError(
             f"{directory} holds {len(lost)} runs that study {study.name!r} no longer has, first: "
-            f"{describe(lost[0].overrides)}{difference}; use another directory, or only add points"
+            f"{describe(lost[0].overrides)}{difference}; use another directory, or add or remove "
+            "points, not both"
+        )
+    kept = {name for each in stored.forecasts for name in (*each.fitted, *each.held_out)}
+    if named := [run for run in lost if run.name in kept]:
+        raise UserError(
+            f"{directory}: a forecast is registered of runs that study {study.name!r} no longer "
+            f"has, first: {describe(named[0].overrides)}; put them back, or use another directory"
         )
     return stored

@@ -18,7 +18,7 @@ def objective(module: str, made: object) -> ObjectiveFunctions:
     def prepare(key: Array, examples: Examples) -> Batch:
         return _require(module, "prepare", functions.prepare(key, examples), Batch)
 
-    return ObjectiveFunctions(prepare, functions.loss)
+    return functions._replace(prepare=prepare)
 
 
 def adapter(module: str, made: object) -> AdapterFunctions:

@@ -88,8 +88,16 @@ class CompiledProgram(NamedTuple):
 
     def merged_params(self, state: TrainState, index: int) -> PyTree:
         """The parameters of one member's model, its adapter merged into them."""
-        of_member = member(state._replace(opt_state=()), index, self.program.slots)
-        return self.program.merged_params(of_member)
+        return self.program.merged_params(self._member(state, index))
+
+    def evaluated_params(self, state: TrainState, index: int) -> dict[str, PyTree]:
+        """All parameters of one member's model that are evaluated, by the ending of the
+        evaluation's name.
+        """
+        return self.program.evaluated_params(self._member(state, index))
+
+    def _member(self, state: TrainState, index: int) -> TrainState:
+        return member(state._replace(opt_state=()), index, self.program.slots)
 
     def bases(self, state: TrainState) -> list[str]:
         """The hash of each member's frozen parameters; "" where there are none."""

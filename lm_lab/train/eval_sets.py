@@ -74,6 +74,12 @@ def is_test(evaluation: str) -> bool:
     return evaluation.partition("/")[0] == TEST
 
 
+def with_ending(evaluation: str, ending: str) -> str:
+    """The name of an evaluation of other parameters: "heldout_average/ko" for "heldout/ko"."""
+    name, slash, label = evaluation.partition("/")
+    return f"{name}{ending}{slash}{label}"
+
+
 def test_name(name: str) -> str:
     """The name on the test of an evaluation of held-out text: "test" for "heldout", "test_average"
     for "heldout_average", "test_masked" for "masked".

@@ -66,9 +66,9 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
         for name, prepared in compiled.feed.metrics.items()
         if ended or not is_test(name)
     }
-    params = compiled.merged_params(state, 0)
-    measured = measure_all(metrics, params, at_end=True)
-    final = figures(sums, measured, task_scores(compiled.feed, params, at_end=True))
+    evaluated = compiled.evaluated_params(state, 0)
+    measured = measure_all(metrics, evaluated, at_end=True)
+    final = figures(sums, measured, task_scores(compiled.feed, evaluated, at_end=True))
     if result is not None and result.get("steps") == step:
         records.write_result(run.directory, {**result, "final": {**result["final"], **final}})
     return step, final

@@ -7,20 +7,18 @@ from typing import NamedTuple
 
 from lm_lab import registry
 from lm_lab.contracts import Scores, TextModel
+from lm_lab.engine.average import AVERAGE
 from lm_lab.evaluation.text_model import TextModels, text_models
 from lm_lab.evaluation.text_run import TextRun, require
 from lm_lab.schema import Chosen
 from lm_lab.train import carried
+from lm_lab.train.eval_sets import with_ending
 from lm_lab.train.task import Task
 from lm_lab.types import PyTree, UserError
 
 WHERE = "config.evaluation.tasks"
-RESERVED = (
-    "heldout",
-    "heldout_whole",
-    "heldout_average",
-    "test",
-)  # labels that records already use for held-out text
+# labels that records already use for held-out text
+RESERVED = ("heldout", "heldout_whole", "heldout_average", "heldout_whole_average", "test")
 
 
 Measure = Callable[[TextModel], Scores]
@@ -81,6 +79,7 @@ def text_run(task: Task, directory: Path | None = None) -> TextRun:
         as_source=partial(_as_source, task),
         stride=experiment.evaluation.stride,
         carry=task.carry,
+        loss_chunk=experiment.train.loss_chunk,
     )
 
 
@@ -92,6 +91,12 @@ def open_tasks(task: Task, run: TextRun) -> EvaluationTasks:
         if label in (*RESERVED, *task.eval_objectives) or label.endswith("_selection"):
             raise UserError(f"{WHERE}.{label}: eval/{label} is of held-out text; rename the task")
     chosen = dict(task.experiment.evaluation.tasks)
+    for label in chosen if task.experiment.train.average_decay is not None else ():
+        if (averaged := with_ending(label, f"_{AVERAGE}")) in chosen:
+            raise UserError(
+                f"{WHERE}.{averaged}: eval/{averaged} is task {label} with the moving average of "
+                "the parameters; rename one"
+            )
     return EvaluationTasks(text_models(run), prepare(run, chosen, WHERE))
 
 

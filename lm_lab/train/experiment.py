@@ -67,6 +67,13 @@ class TrainConfig:
         False,
     )
     microbatches: int = setting("parts in which a batch's gradient is accumulated", 1, low=1)
+    loss_chunk: int | None = setting(
+        "positions of each row whose logits are held at once (chunked cross-entropy), for large "
+        "vocabularies; the backward pass computes them again; None: all",
+        None,
+        low=1,
+        reference=None,
+    )
     steps_per_call: int = setting(
         "steps in one call of the compiled program", 10, low=1, high=2**16
     )

@@ -3,7 +3,7 @@ same here.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ from lm_lab.data import loader
 from lm_lab.data.mixture import Mixed
 from lm_lab.engine.state import FROZEN
 from lm_lab.train import initial
-from lm_lab.train.eval_sets import EvalSet, WholeTest
+from lm_lab.train.eval_sets import EvalSet, WholeTest, with_ending
 from lm_lab.train.evaluation_tasks import EvaluationTasks, open_tasks, text_run
 from lm_lab.train.heldout import HeldoutLikelihood, heldout_likelihoods
 from lm_lab.train.metrics import Prepared
@@ -90,11 +90,16 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     )
 
 
-def task_scores(feed: Feed, params: PyTree, at_end: bool) -> dict[str, dict[str, float]]:
-    """The scores of the tasks for a model with these parameters, by label; at the end of a run also
-    the likelihood of the whole held-out text.
+def task_scores(
+    feed: Feed, evaluated: Mapping[str, PyTree], at_end: bool
+) -> dict[str, dict[str, float]]:
+    """The scores of the tasks, by label, for models with parameters by the ending of the label
+    ("_average"); at the end of a run also the likelihood of the whole held-out text.
     """
-    scores = feed.tasks.scores(params)
-    if at_end:
-        scores |= {name: likelihood(params) for name, likelihood in feed.whole_heldout.items()}
-    return {label: scored.values for label, scored in scores.items()}
+    scores = {}
+    for ending, params in evaluated.items():
+        of_params = feed.tasks.scores(params)
+        if at_end:
+            of_params |= {name: score(params) for name, score in feed.whole_heldout.items()}
+        scores |= {with_ending(label, ending): made.values for label, made in of_params.items()}
+    return scores

@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from lm_lab.contracts import Scores
 from lm_lab.data.loader import Split, eval_set
-from lm_lab.evaluation import likelihood, scoring
+from lm_lab.engine.carry import NOTHING
+from lm_lab.engine.forward import forward
+from lm_lab.evaluation import likelihood
+from lm_lab.evaluation.scoring import WHOLE
 from lm_lab.evaluation.text_model import token_scores, whole_program
 from lm_lab.evaluation.text_run import TextRun, require
 from lm_lab.train.task import Task
@@ -90,16 +91,17 @@ def _of_records(task: Task, by_row: Callable[..., Sums], split: Split, params: P
 
 def _by_row(task: Task) -> Callable[[PyTree, Examples], Sums]:
     """(parameters, examples [B ...]) -> the objective's sums [B] of each row."""
-    compute = task.experiment.precision.compute
-
-    def of_row(logits: Array, row: Batch) -> Sums:
-        alone = jax.tree.map(lambda x: x[None], row)
-        return task.objective.loss(logits[None], alone)
+    compute, chunk = task.experiment.precision.compute, task.experiment.train.loss_chunk
 
     def sums(params: PyTree, examples: Examples) -> Sums:
-        batch = task.objective.prepare(jax.random.key(0), examples)
-        logits = task.model.apply(scoring.WHOLE.variables(params, (), compute), batch.inputs)
-        return jax.vmap(of_row)(jnp.asarray(logits), batch)
+        variables = WHOLE.variables(params, (), compute)
+
+        def of_row(row: Batch) -> Sums:
+            alone = jax.tree.map(lambda x: x[None], row)
+            fixed = task.model, task.objective, dict, variables
+            return forward(*fixed, alone, NOTHING, NOTHING.one, chunk)[0]
+
+        return jax.vmap(of_row)(task.objective.prepare(jax.random.key(0), examples))
 
     return jax.jit(sums)
 

@@ -152,9 +152,9 @@ def _evaluate(
     measured, scored = [], []
     for index, writer in enumerate(writers):
         going = writer.result is None and (any(feed.metrics.values()) or scores_tasks)
-        params = compiled.merged_params(state, index) if going else None
-        measured.append(measure_all(feed.metrics, params, at_end) if going else {})
-        scored.append(task_scores(feed, params, at_end) if going and scores_tasks else {})
+        evaluated = compiled.evaluated_params(state, index) if going else {}
+        measured.append(measure_all(feed.metrics, evaluated, at_end))
+        scored.append(task_scores(feed, evaluated if scores_tasks else {}, at_end))
     all_sums = compiled.evaluate(state, at_end)
     for writer, sums, values, tasks in zip(writers, all_sums, measured, scored):
         writer.log_evaluation(step, sums, values, tasks)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from lm_lab import registry
 from lm_lab.contracts import EvaluationData, MetricChoice, MetricFunction
 from lm_lab.schema import build
-from lm_lab.train.eval_sets import is_test
+from lm_lab.train.eval_sets import is_test, with_ending
 from lm_lab.types import PyTree
 
 
@@ -33,13 +33,14 @@ def prepare(
 
 
 def measure_all(
-    metrics: Mapping[str, Sequence[Prepared]], params: PyTree, at_end: bool
+    metrics: Mapping[str, Sequence[Prepared]], evaluated: Mapping[str, PyTree], at_end: bool
 ) -> dict[str, dict[str, float]]:
-    """The values of the metrics that are due, by evaluation; those of the test are due at the
-    end.
+    """The values of the metrics that are due, by evaluation, for parameters by the ending of its
+    name ("_average"). Those of the test are due at the end.
     """
     return {
-        evaluation: measure(prepared, params, at_end)
+        with_ending(evaluation, ending): measure(prepared, params, at_end)
+        for ending, params in evaluated.items()
         for evaluation, prepared in metrics.items()
         if at_end or not is_test(evaluation)
     }

@@ -17,7 +17,7 @@ from lm_lab.data.records import TEXTS
 from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.carry import CARRY
-from lm_lab.engine.program import evaluate_slots
+from lm_lab.engine.program import evaluate_slots, evaluated_params
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
 from lm_lab.evaluation import likelihood
@@ -51,6 +51,14 @@ class Program(NamedTuple):
     def merged_params(self, state: TrainState) -> PyTree:
         """The parameters of the model at a state of one run, its adapter merged into them."""
         return self.adapter.merge(state.params, state.slots[FROZEN])
+
+    def evaluated_params(self, state: TrainState) -> dict[str, PyTree]:
+        """All parameters of the model that are evaluated, merged, by the ending of the evaluation's
+        name: "" for the trained ones, "_average" for their moving average.
+        """
+        merge, frozen = self.adapter.merge, state.slots[FROZEN]
+        evaluated = evaluated_params(state, self.slots)
+        return {ending: merge(params, frozen) for ending, params in evaluated.items()}
 
 
 def hyper_of(experiment: Experiment) -> Hyper:
@@ -95,6 +103,7 @@ def assemble(task: Task) -> Program:
         adapter,
         experiment.train.selection_batches,
         task.carry,
+        experiment.train.loss_chunk,
     )
     chosen = task.family.experts_per_token(experiment.model.settings)
     groups = _groups(drawn, state, chosen)
@@ -105,7 +114,12 @@ def assemble(task: Task) -> Program:
     step = _step(task, task.model, slots, steps, decay_mask(state.params))
     evaluate = evaluate_slots(evaluation, slots)
     whole = likelihood.evaluate(
-        task.model, task.eval_objectives, experiment.precision.compute, adapter, form=task.carry
+        task.model,
+        task.eval_objectives,
+        experiment.precision.compute,
+        adapter,
+        form=task.carry,
+        chunk=experiment.train.loss_chunk,
     )
     test = evaluate_slots(whole, slots) if experiment.train.selection_batches else evaluate
     sizes = (steps, flops_per_step, targets, groups, per_token)
@@ -119,9 +133,10 @@ def assemble(task: Task) -> Program:
 def _step(task: Task, model: Model, slots: Slots, steps: int, decays: PyTree) -> Step:
     """One step of a run of `steps`; `decays` has a bool for each trained parameter."""
     experiment, objective = task.experiment, task.objective
-    gradient = gradients(model, objective, experiment.precision.compute, task.adapter, task.carry)
+    train, compute = experiment.train, experiment.precision.compute
+    gradient = gradients(model, objective, compute, task.adapter, task.carry, train.loss_chunk)
     return train_step(
-        accumulate(gradient, experiment.train.microbatches),
+        accumulate(gradient, train.microbatches),
         objective.prepare,
         partial(task.update.make, decays),
         lambda step: task.update.rate_factor(step, steps),
@@ -200,7 +215,9 @@ def _examples(task: Task, rows: int, make: Any) -> Examples:
 def _count(task: Task, state: TrainState) -> int:
     """FLOPs of a step in the mathematical sense: plain attention, nothing recomputed."""
     experiment = task.experiment
-    reference = task.replace(train=dataclasses.replace(experiment.train, microbatches=1))
+    reference = task.replace(
+        train=dataclasses.replace(experiment.train, microbatches=1, loss_chunk=None)
+    )
     slots, decays = slots_of(task), decay_mask(state.params)
     step = _step(reference, task.reference_model, slots, 1, decays)
     return flops.count(

@@ -112,9 +112,17 @@ def _named(
             yield from _modules(kind.settings(name, key), value, f"{key}.")
 
 
-def names_modules_of(values: Values, others: Sequence[Values]) -> bool:
-    """Whether a config names the same modules as one of the others. Imports none but theirs."""
-    named, allowed = {}, [dict(modules(other)) for other in others]
+def named_together(configs: Sequence[Values]) -> list[dict[str, str]]:
+    """The modules of each config by key (`modules`); configs that name the same ones count once."""
+    distinct = {tuple(modules(config)) for config in configs}
+    return [dict(named) for named in distinct]
+
+
+def names_modules_of(values: Values, allowed: Sequence[Mapping[str, str]]) -> bool:
+    """Whether a config names the same modules as one of the others, of which `named_together`
+    tells. Imports none but theirs.
+    """
+    named = {}
     for key, name in modules(values):
         named[key] = name
         if not any(each.get(key) == name for each in allowed):

@@ -217,7 +217,10 @@ class Task:
     @cached_property
     def _evaluate(self) -> Callable[..., Sums]:
         compute = self.experiment.precision.compute
-        return jax.jit(likelihood(self.model, self.objective, compute, form=self.carry))
+        chunk = self.experiment.train.loss_chunk
+        return jax.jit(
+            likelihood(self.model, self.objective, compute, form=self.carry, chunk=chunk)
+        )
 
     def _headed(self, model: Model) -> Model:
         head = self.objective_kind.head
@@ -269,6 +272,9 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
         name: _other_objective(name, experiment, family, kind, vocabulary)
         for name in experiment.train.also_evaluate
     }
+    eval_objectives = {"heldout": objective, **others}
+    if experiment.train.loss_chunk is not None:
+        _check_loss_chunk(experiment.objective.name, eval_objectives)
     return Task(
         experiment,
         values,
@@ -278,7 +284,7 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
         vocabulary,
         window_of(kind, experiment.objective.settings, length),
         objective,
-        {"heldout": objective, **others},
+        eval_objectives,
         checked.adapter(experiment.adapter.name, adapter.make(experiment.adapter.settings)),
         optimizer.load(experiment.optimizer, experiment.schedule),
     )
@@ -328,6 +334,19 @@ def _other_objective(
     if reads != (kind.consumes, own, True):
         raise UserError(f"{where} reads other windows than the run; leave it out")
     return checked.objective(name, other.make(settings, length, vocabulary))
+
+
+def _check_loss_chunk(name: str, objectives: Mapping[str, ObjectiveFunctions]) -> None:
+    """Raises UserError where a loss cannot be taken of a part of the positions."""
+    for other, functions in objectives.items():
+        if not functions.by_position:
+            where = f"config.objective.name {name!r}"
+            if other != "heldout":
+                where = f"config.train.also_evaluate: {other!r}"
+            raise UserError(
+                f"config.train.loss_chunk: {where} has a loss that is no sum over positions; leave "
+                "loss_chunk out"
+            )
 
 
 def _check_carry(experiment: Experiment, family: Family, kind: Objective) -> None:

@@ -35,15 +35,16 @@ class TextScorer(NamedTuple):
     context: str  # a sentence on what each token is conditioned on
 
 
-def open_scorer(directory: Path, task: Task) -> TextScorer:
-    """Scores texts by the newest checkpoint of a run.
+def open_scorer(directory: Path, task: Task, average: bool = False) -> TextScorer:
+    """Scores texts by the newest checkpoint of a run; with `average` by the moving average of its
+    parameters.
 
     The run's data are not read, and nothing is written. Raises UserError where its objective gives
-    no likelihood of a whole text.
+    no likelihood of a whole text, or it kept no average.
     """
     run = text_run(task, directory)
     require(run, ["texts"], f"config.objective.name {task.experiment.objective.name!r}")
-    model = text_models(run)(jax.device_put(restore.load_params(directory)[2]))
+    model = text_models(run)(jax.device_put(restore.load_params(directory, average)[2]))
 
     def score(text: str) -> TextScore:
         (likelihood,) = model.texts([text])

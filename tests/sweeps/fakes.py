@@ -30,9 +30,13 @@ for name in sys.argv[2:]:
     run, config = directory / "runs" / name, configs[name]
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
     lock = open(run / "checkpoints/lock", "a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    for look in range(20):  # who asks for the status of a run has its lock for an instant
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            time.sleep(0.005)
+    else:
         sys.exit(f"{run} is in use")
     with open(directory / "invocations", "a") as file:
         file.write(f"{name} {os.getpid()} {sorted(os.sched_getaffinity(0))}\\n")

@@ -6,11 +6,13 @@ import collections
 import csv
 import io
 import json
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
+from lm_lab.cli.main import dispatch
 from lm_lab.runs.commits import LOCK
 from lm_lab.runs.locks import Lock
 from lm_lab.runs.sweep import read_sweep, run_directory
@@ -171,6 +173,21 @@ def test_a_study_grows_and_equal_points_run_once(start, directory):
     assert len(read_sweep(directory).runs) == 3
 
 
+def test_a_study_that_grew_and_shrinks_redoes_nothing(start, directory):
+    start(param("seed", [0, 1]))
+    start(param("seed", [0, 1, 2, 3]))
+    summary, printed = start(param("seed", [3, 1]))
+    assert "2 runs that the study has no more stay" in printed
+    assert summary.started == []
+    assert [row["name"] for row in summary.rows] == names_of(param("seed", [3, 1]))
+    assert list(status(directory).values()) == ["complete"] * 2
+    summary, _ = start(param("seed", range(5)))
+    assert summary.started == names_of([{"seed": 4}])
+    assert len(summary.having("complete")) == 5
+    assert read_sweep(directory).former == []
+    assert len(invocations(directory)) == 5
+
+
 def test_mistakes_touch_nothing(start, directory):
     start(param("seed", [0, 1]))
 
@@ -186,7 +203,7 @@ def test_mistakes_touch_nothing(start, directory):
     with pytest.raises(UserError, match="holds study 'fake', not 'other'"):
         start(param("seed", [0, 1]), "other")
     with pytest.raises(UserError, match="no longer has, first: seed=1"):
-        start(param("seed", [0]))
+        start(param("seed", [0, 2]))
     with pytest.raises(UserError, match=r"point 1 of 2 \(seed=0\): config.modle does not exist"):
         start(param("seed", [0, 1]), resolve=refuse)
     with Lock(directory / "lock"), pytest.raises(UserError, match="in use by pid"):
@@ -217,11 +234,13 @@ def finished_in(directory: Path) -> set[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_launch_is_finished_by_the_next_and_nothing_is_redone(
-    start, tmp_path, directory, number
+    start, tmp_path, directory, number, capsys
 ):
     waiting = names_of(WAITING)[2:]
     with forked.fork("-c", LAUNCHER, str(tmp_path)) as launcher:
         begun = wait_for(lambda: [line for line in invocations(directory) if line[0] in waiting])
+        assert dispatch(["status", str(directory)]) == 0  # from this process, while that one waits
+        assert re.search(r"fake: 5 runs: .*[12] running", capsys.readouterr().out)
         launcher.send_signal(number)
         launcher.wait()
     wait_for(lambda: not any(alive(int(pid)) for _, pid, _ in invocations(directory)))

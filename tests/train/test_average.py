@@ -1,8 +1,11 @@
 """Runs with a moving average of their parameters, end to end."""
 
+import math
+
 import jax
 import pytest
 
+from lm_lab.library.runs import open_run
 from lm_lab.runs import records
 from lm_lab.train import loop, restore
 from lm_lab.train.compiled import compile_program
@@ -38,6 +41,17 @@ def test_it_is_evaluated_and_saved_beside_the_trained_parameters(averaged, undis
         assert ("eval/heldout_average/nll" in line) == ("eval/heldout/nll" in line)
     final = (records.read_result(averaged[0].directory) or {})["final"]
     assert 0 < abs(final["eval/heldout_average/nll"] - final["eval/heldout/nll"]) < 1
+
+
+def test_texts_are_scored_with_the_parameters_that_are_asked_for(averaged):
+    text, costs = "abab", []
+    for average in (False, True):
+        run = open_run(averaged[0].directory, average=average)
+        logprobs = jax.nn.log_softmax(run.logits([256, *text.encode()]))
+        wanted = -sum(float(logprobs[place, byte]) for place, byte in enumerate(text.encode()))
+        costs.append(run.bits_per_byte(text) * len(text) * math.log(2))
+        assert costs[-1] == pytest.approx(wanted, rel=1e-5)
+    assert costs[0] != pytest.approx(costs[1], rel=1e-4)
 
 
 def test_members_killed_and_started_again_end_in_the_same_bits(tmp_path, monkeypatch, averaged):

@@ -3,16 +3,19 @@ run records what an undisturbed one does.
 """
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from lm_lab.contracts import Scores
 from lm_lab.evaluation import bootstrap
 from lm_lab.runs import records
 from lm_lab.runs.sweep import Planned
 from lm_lab.sweeps.results import rows_of
 from lm_lab.train import evaluation_tasks, heldout, loop
 from lm_lab.train.evaluate import evaluate
+from lm_lab.train.feed import task_scores
 from lm_lab.types import UserError
 from tests import tiny
 from tests.evaluation.asked import END, LENGTH, by_one_pass, params_of, task_of
@@ -97,6 +100,25 @@ def test_a_killed_run_records_what_an_undisturbed_one_does(asked, changes, tmp_p
             loop.train(runs)
     loop.train(runs)
     assert_same(runs, asked)
+
+
+def test_tasks_are_scored_with_the_moving_average_too(tmp_path):
+    def scores(params):
+        return Scores({"n": np.ones(1)}, lambda statistics: {"x": params})
+
+    one = SimpleNamespace(scores=lambda params: {"pairs": scores(params)})
+    feed = SimpleNamespace(tasks=one, whole_heldout={"heldout_whole/ko": scores})
+    values = task_scores(feed, {"": 1.0, "_average": 2.0}, at_end=True)
+    assert values == {
+        "pairs": {"x": 1.0},
+        "heldout_whole/ko": {"x": 1.0},
+        "pairs_average": {"x": 2.0},
+        "heldout_whole_average/ko": {"x": 2.0},
+    }
+    tasks = {name: {"name": "perplexity", "path": "x"} for name in ("a", "a_average")}
+    runs = runs_in(tmp_path, **{"evaluation": {"tasks": tasks}, "train.average_decay": 0.5})
+    with pytest.raises(UserError, match="eval/a_average is task a with the moving average"):
+        loop.train(runs)
 
 
 def test_a_run_that_has_ended_may_be_asked_otherwise(asked):

@@ -8,7 +8,7 @@ import pytest
 
 from lm_lab.cli import evaluate as command
 from lm_lab.runs import records
-from lm_lab.train import loop
+from lm_lab.train import loop, restore
 from lm_lab.train.compiled import compile_program
 from lm_lab.train.evaluate import evaluate
 from lm_lab.train.program import assemble
@@ -27,7 +27,8 @@ def run_in(tmp_path, changes=()):
 
 @pytest.fixture
 def trained(tmp_path):
-    run = run_in(tmp_path, {"objective.measures": ["exact_match", "edit_rate"]})
+    measures = {"objective.measures": ["exact_match", "edit_rate"], "train.average_decay": 0.5}
+    run = run_in(tmp_path, measures)
     (result,) = loop.train([run])
     return run, result
 
@@ -37,8 +38,16 @@ def test_what_is_written_is_measured_and_evaluate_finds_the_same(trained, capsys
     assert result["status"] == "complete"
     final = {name: value for name, value in result["final"].items() if name.startswith("eval/")}
     assert set(final) == {
-        f"eval/heldout/{name}" for name in ("nll", "bits_per_byte", "exact_match", "edit_rate")
+        f"eval/{evaluation}/{name}"
+        for evaluation in ("heldout", "heldout_average")
+        for name in ("nll", "bits_per_byte", "exact_match", "edit_rate")
     }
+    (metric,) = compile_program([tiny.bound(run.experiment)]).feed.metrics["heldout"]
+    for evaluation, average in (("heldout", False), ("heldout_average", True)):
+        written = metric.measure(restore.load_params(run.directory, average)[2])
+        assert {f"eval/{evaluation}/{name}": value for name, value in written.items()}.items() <= (
+            final.items()
+        )
     assert evaluate(run) == (4, pytest.approx(final))
     stored = records.read_result(run.directory)
     assert stored is not None
