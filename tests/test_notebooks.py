@@ -1,5 +1,6 @@
-"""The notebooks of the documents run, at the sizes that they state for the tests."""
+"""The notebooks run, at the sizes that they state for the tests; so do the tour and the recipes."""
 
+import json
 import re
 import sys
 import types
@@ -35,6 +36,12 @@ def main(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleTy
     plt.close("all")
 
 
+def execute(name: str, main: types.ModuleType) -> None:
+    """Runs a notebook, as the module, at its smallest size."""
+    source = (FOLDER / f"{name}.py").read_text()
+    exec(compile(SIZE.sub(r"\1\2", source), f"{name}.py", "exec"), vars(main))
+
+
 def says_where_documents_are_mixed(main: types.ModuleType, printed: str) -> None:
     forgetful, right = re.findall(r"^documents: (.*)$", printed, re.MULTILINE)
     assert "segments" in forgetful
@@ -67,10 +74,16 @@ CHECKS: dict[str, Callable[[types.ModuleType, str], None]] = {
 def test_it_runs(name: str, main: types.ModuleType, capsys: pytest.CaptureFixture[str]):
     if "transformers" in name:
         pytest.importorskip("transformers")
-    source = (FOLDER / f"{name}.py").read_text()
-    exec(compile(SIZE.sub(r"\1\2", source), f"{name}.py", "exec"), vars(main))
+    execute(name, main)
     if name in CHECKS:
         CHECKS[name](main, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("page", ["tour", "recipes"])
+def test_the_blocks_of_a_page_run(page: str, main: types.ModuleType):
+    text = (ROOT / f"docs/{page}.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, f"{page}.md", "exec"), vars(main))
 
 
 def test_the_law_that_was_planted_lies_in_the_interval(main: types.ModuleType):
@@ -78,3 +91,32 @@ def test_the_law_that_was_planted_lies_in_the_interval(main: types.ModuleType):
     table, _, _ = (FOLDER / "c_law.py").read_text().partition("\n# %%\n# Printed")
     exec(table, vars(main))
     assert main.law.surface.alpha.low < 0.34 < main.law.surface.alpha.high
+
+
+def test_the_page_of_files_describes_what_runs_and_sweeps_have_written(
+    home: Path, main: types.ModuleType
+):
+    for name, folder in {"b_study": "deep_or_wide", "f_resume_and_branch": "extended"}.items():
+        if not (home / "runs" / folder).exists():
+            execute(name, main)
+    page = (ROOT / "docs/files.md").read_text()
+    words = set(re.findall(r"`([^`\s]+)`", page))
+    for path in (home / "runs").rglob("*"):
+        within = {"checkpoints", "tensorboard", "figures", "tokenizer"} & set(path.parts)
+        if path.is_file() and not within:
+            assert path.name in page, path
+    for name in ("result.json", "environment.json", "sweep.json", "changes.jsonl", "metrics.jsonl"):
+        files = list((home / "runs").rglob(name))
+        assert files, name
+        lines = [json.loads(line) for file in files for line in _records(file)]
+        unknown = {key for line in lines for key in line if key not in words}
+        assert {key for key in unknown if not key.startswith("eval/")} == set(), name
+    (table,) = (home / "runs").rglob("results.csv")
+    columns = table.read_text().partition("\n")[0].split(",")
+    varied = re.compile(r"eval/|\w+\.\w+|\w+_(loss|bits_per_byte)$")
+    assert [name for name in columns if name not in words and not varied.match(name)] == []
+
+
+def _records(file: Path) -> list[str]:
+    """The objects of a file of JSON, or of JSON lines."""
+    return file.read_text().splitlines() if file.suffix == ".jsonl" else [file.read_text()]

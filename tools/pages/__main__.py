@@ -6,6 +6,7 @@
 tools/docs calls it in an environment that has Sphinx.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def stage() -> None:
         text = path.read_text()
         for old in ("](../README.md", "](docs/README.md", "](README.md"):
             text = text.replace(old, "](/index.md")
-        path.write_text(text)
+        path.write_text(re.sub(r"(\]\(notebooks/\w+)\.py\)", r"\1.rst)", text))
     shutil.rmtree(NOTEBOOKS, ignore_errors=True)  # with the runs of an earlier build
     shutil.copytree(ROOT / "docs/notebooks", NOTEBOOKS)
     folder = STAGE / "docs/reference"
