@@ -20,7 +20,10 @@ suppress_warnings = ["myst.header"]  # pages of reference begin their sections a
 html_theme = "furo"
 html_title = f"lm_lab {version}"
 html_copy_source = False
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+smartquotes = False
 html_theme_options = {"top_of_page_buttons": []}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

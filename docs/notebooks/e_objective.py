@@ -69,3 +69,8 @@ print(f"penalised  {penalised.result['final']['eval/causal/nll']:.3f} nats a tok
 for name, run in {"plain": plain, "penalised": penalised}.items():
     normalisers = jax.nn.logsumexp(run.logits("abba" * 4), axis=-1)
     print(f"{name:10} mean |log Z| = {jnp.abs(normalisers).mean():.3f}")
+
+# %%
+# The curve of the second run: what it trains is the penalised loss.
+
+figure = penalised.figure()

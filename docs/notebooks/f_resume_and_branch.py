@@ -59,6 +59,11 @@ text = "abba" * 8
 print(branch.bits_per_byte(text) == whole.bits_per_byte(text))
 
 # %%
+# Its records are those of the whole run, with the trunk's part:
+
+figure = branch.figure()
+
+# %%
 # With a constant rate a finished run may simply take more steps. The same call with a larger number
 # goes on from the newest checkpoint, and ``changes.jsonl`` says so:
 

@@ -37,7 +37,8 @@ def _link(name: str) -> str:
 
 
 def _first(name: str) -> str:
-    return plain(" ".join((inspect.getdoc(getattr(lm_lab, name)) or "").split()).split(". ")[0])
+    text = " ".join((inspect.getdoc(getattr(lm_lab, name)) or "").split()).split(". ")[0]
+    return plain(text, "*_[]<>$#")
 
 
 def _about(name: str) -> Iterator[str]:
