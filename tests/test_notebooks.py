@@ -113,7 +113,7 @@ def test_the_page_of_files_describes_what_runs_and_sweeps_have_written(
         assert {key for key in unknown if not key.startswith("eval/")} == set(), name
     (table,) = (home / "runs").rglob("results.csv")
     columns = table.read_text().partition("\n")[0].split(",")
-    varied = re.compile(r"eval/|\w+\.\w+|\w+_(loss|bits_per_byte)$")
+    varied = re.compile(r"eval/|seed$|\w+\.\w+|\w+_(loss|bits_per_byte)$")
     assert [name for name in columns if name not in words and not varied.match(name)] == []
 
 
