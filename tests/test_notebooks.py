@@ -29,7 +29,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def main(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     """The module in which cells run."""
     monkeypatch.chdir(home)
-    monkeypatch.setattr(plt.Figure, "show", lambda self: None)
     module = types.ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", module)
     yield module

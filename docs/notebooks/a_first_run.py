@@ -35,7 +35,7 @@ print(f"{run.result['final']['eval/heldout/bits_per_byte']:.3f} bits per byte of
 # %%
 # The losses, as a matplotlib figure. Held-out text was judged four times:
 
-figure = run.figure()
+run.figure()
 
 # %%
 # Bits per byte do not depend on the tokenizer, so they compare models that cut text unlike. Code is

@@ -45,7 +45,7 @@ study = lm_lab.Study(
         "arms": arms,
     },
 )
-len(study.sweep)
+print(len(study.sweep), "runs")
 
 # %%
 # ``executor="here"`` trains in this process; without it, workers train, one a core. The seeds of a
@@ -65,4 +65,4 @@ for row in sweep.rows:
 # The analysis's figure, with intervals from the seeds. ``sweep.report()`` writes it into
 # ``report.html``, with the answer in words above it.
 
-figures = sweep.figures()
+sweep.figures()["curves"]

@@ -48,11 +48,11 @@ print(f"loss of 1e9 parameters after 1e11 tokens: {law.loss(params=1e9, tokens=1
 # %%
 # The valleys, and the frontier:
 
-valleys = law.figure("valleys")
+law.figure("valleys")
 
 # %%
 
-frontier = law.figure("frontier")
+law.figure("frontier")
 
 # %%
 # What a table cannot tell is refused in one line. Here tokens are in billions by mistake:

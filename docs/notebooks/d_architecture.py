@@ -106,7 +106,7 @@ config = {
     "train": {"steps": STEPS, "batch_size": 8, "eval_batches": 4},
 }
 run = lm_lab.train_run(config, "runs/mean")
-figure = run.figure()
+run.figure()
 
 # %%
 # Parameters by group, and FLOPs, are counted from the program that was traced:

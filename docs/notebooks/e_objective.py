@@ -73,4 +73,4 @@ for name, run in {"plain": plain, "penalised": penalised}.items():
 # %%
 # The curve of the second run: what it trains is the penalised loss.
 
-figure = penalised.figure()
+penalised.figure()

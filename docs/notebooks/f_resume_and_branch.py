@@ -61,7 +61,7 @@ print(branch.bits_per_byte(text) == whole.bits_per_byte(text))
 # %%
 # Its records are those of the whole run, with the trunk's part:
 
-figure = branch.figure()
+branch.figure()
 
 # %%
 # With a constant rate a finished run may simply take more steps. The same call with a larger number

@@ -65,7 +65,10 @@ config = {
 }
 adapted = lm_lab.train_run(config, "runs/adapted")
 print(f"{adapted.result['final']['eval/heldout/bits_per_byte']:.3f} bits per byte")
-figure = adapted.figure()
+
+# %%
+
+adapted.figure()
 
 # %%
 # Merged, it is one model again, and transformers loads it with no key missing:

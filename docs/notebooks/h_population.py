@@ -46,7 +46,7 @@ axes.plot(losses.T, color="tab:blue", alpha=0.35, linewidth=1)
 axes.plot(losses.mean(0), color="tab:blue", label=f"mean of {len(SEEDS)} seeds")
 axes.set(xlabel="step", ylabel="nats a token")
 axes.legend()
-figure.show()
+figure  # noqa: B018 - shown, as the value of its cell
 
 # %%
 # The noise of a seed, in held-out loss: a difference between two settings that is smaller than
