@@ -175,11 +175,11 @@ def _fitted(config: Experiment, family: Family, kind: Objective) -> Experiment:
                 f"{source!r} gives {FORMS[gives]}; choose another of the two"
             )
     if config.data.pack and not (
-        wanted == "labelled" or (wanted == "pairs" and family.needs_context)
+        wanted in ("labelled", "preferences") or (wanted == "pairs" and family.needs_context)
     ):
         raise UserError(
-            "config.data.pack is for texts with labels, and for pairs whose source is a model's "
-            "context; leave it out"
+            "config.data.pack is for texts with labels, for preferences, and for pairs whose "
+            "source is a model's context; leave it out"
         )
     return replace(config, objective=Chosen(name, settings))
 

@@ -228,11 +228,13 @@ class Optimizer(NamedTuple, Generic[OptimizerT]):
     make(config, hyper, rate, decay_mask) -> optax.GradientTransformation of gradients that are
     clipped already. `hyper` holds the settings marked traced=True, f32[] each, by field name; read
     them there, not in `config`. `rate` f32[] is the rate of this step. `decay_mask` has a bool for
-    each parameter: whether it decays.
+    each parameter: whether it decays. With `reads_roles` the role of each parameter (nn/roles.py)
+    is given in its place, for optimizers that treat kernels and tables differently.
     """
 
     Config: type[OptimizerT]
     make: Callable[[OptimizerT, Hyper, Array | float, PyTree], optax.GradientTransformation]
+    reads_roles: bool = False
 
 
 class Schedule(NamedTuple, Generic[ConfigT]):

@@ -57,12 +57,15 @@ class Examples(NamedTuple):
     """Raw windows of the token store, from the loader; the objective asks for S (causal: L + 1)."""
 
     tokens: Array  # i32[B S]
-    bytes: Array  # f32[B S]: the UTF-8 bytes of text that each token stands for
+    # f32[B S]: the UTF-8 bytes of text that each token stands for. A loader leaves them None in
+    # training, and the objective of a bound task looks them up before its `prepare` reads them.
+    bytes: Array
     segments: Array | None = None  # i32[B S], 0 = padding; None: one unpadded segment a row
     context: Array | None = None  # i32[B M], the source of a pair whose target is `tokens`
     context_segments: Array | None = None  # i32[B M], 0 = padding
     # the class (as a number) or the value of each row f32[B], or where rows are packed of each
-    # segment f32[B P]: the p-th is that of segment p + 1
+    # segment f32[B P]: the p-th is that of segment p + 1. Of preferences always [B P], 1 and 0 in
+    # turn: a prompt with the answer that is chosen, and with the one that is rejected.
     labels: Array | None = None
     # bool[B], True where a row begins a text anew, and a carried state with it; None: all do
     begins: Array | None = None

@@ -4,19 +4,19 @@ alternating in one run.
 
     python tools/bench_data.py TEXT [--rounds=5] [--megabytes=4]
 
-TEXT is a UTF-8 file; its lines are the documents. Encoding: megabytes a second of each tokenizer's
-encode_batch, and of the library's own batch call, which returns lists. Loading: tokens a second of
-chunks of 8 steps of 32 rows of 1,024 tokens, cut and best fit; of the bare gather of as many rows
-at random places of the memory map, as int32; and of such a gather with the bytes of each token,
-which a step gets too, looked up. Seconds are those of the CPU, of all threads, for a busy machine
-stretches the others; ratios are medians of the rounds, which alternate.
+TEXT is a UTF-8 file; its lines are the documents, and then every 10 lines together. Encoding:
+megabytes a second of each tokenizer's encode_batch, and of the library's own batch call, which
+returns lists. Loading: tokens a second of what a run trains on, in chunks of 8 steps of 32 rows of
+1,024 tokens, cut and best fit; and of the bare gather of as many rows at random places of the
+memory map, as int32. Seconds are those of the CPU, of all threads, for a busy machine stretches the
+others; ratios are medians of the rounds, which alternate.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ import numpy as np
 import sentencepiece as library_of_pieces
 import tokenizers as hugging_face_library
 
-from lm_lab.data import loader, packing
+from lm_lab.data import loader, mixture, packing
 from lm_lab.data.loader import Split
 from lm_lab.data.tokenizers import byte, characters, hugging_face_learnt, sentencepiece, words
+from lm_lab.data.weights import points
+from lm_lab.types import Codec
 
 ROWS, LENGTH, STEPS, TOKENS = 32, 1024, 8, 2**24
 
@@ -48,30 +50,27 @@ def compare(name: str, unit: str, amount: float, rounds: int, ours: Any, theirs:
 def encoding(texts: list[str], rounds: int) -> None:
     """Every tokenizer's encode_batch, beside the library's batch call."""
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    together = ["\n".join(texts[first : first + 10]) for first in range(0, len(texts), 10)]
     for kind in ("unigram", "bpe"):
         config = sentencepiece.Config(pieces=8000, kind=kind)
         learnt = sentencepiece.learn(config, iter(texts[:20_000]))
         processor = library_of_pieces.SentencePieceProcessor(model_proto=learnt)
         codec = sentencepiece.make(config, learnt)
-        compare(
-            f"sentencepiece {kind}",
-            "MB/s",
-            megabytes,
-            rounds,
-            lambda codec=codec: codec.encode_batch(texts),
-            lambda processor=processor: processor.Encode(texts, num_threads=-1),
-        )
+
+        def pieces(documents: Sequence[str], processor: Any = processor) -> Any:
+            return processor.Encode(documents, num_threads=-1)
+
+        beside(f"sentencepiece {kind}", megabytes, rounds, codec, pieces, texts)
+        beside(f"sentencepiece {kind}, 10 lines", megabytes, rounds, codec, pieces, together)
     learnt = hugging_face_learnt.learn(hugging_face_learnt.Config(), iter(texts[:20_000]))
     theirs = hugging_face_library.Tokenizer.from_str(learnt.decode())
     codec = hugging_face_learnt.make(hugging_face_learnt.Config(), learnt)
-    compare(
-        "hugging_face_learnt bpe",
-        "MB/s",
-        megabytes,
-        rounds,
-        lambda: codec.encode_batch(texts),
-        lambda: [found.ids for found in theirs.encode_batch_fast(texts, add_special_tokens=False)],
-    )
+
+    def ids(documents: Sequence[str]) -> Any:
+        encoded = theirs.encode_batch_fast(documents, add_special_tokens=False)
+        return [found.ids for found in encoded]
+
+    beside("hugging_face_learnt bpe", megabytes, rounds, codec, ids, texts)
     for module in (byte, characters, words):
         learn = module.TOKENIZER.learn
         learnt = b"" if learn is None else learn(module.Config(), iter(texts[:20_000]))
@@ -80,8 +79,16 @@ def encoding(texts: list[str], rounds: int) -> None:
         print(f"{module.__name__.rpartition('.')[2]:28} {megabytes / took:9.3g} MB/s", flush=True)
 
 
+def beside(
+    name: str, megabytes: float, rounds: int, codec: Codec, library: Any, texts: list[str]
+) -> None:
+    """A tokenizer's encode_batch, beside the library's batch call on the same texts."""
+    own, theirs = (lambda: codec.encode_batch(texts)), (lambda: library(texts))
+    compare(name, "MB/s", megabytes, rounds, own, theirs)
+
+
 def loading(folder: Path, rounds: int) -> None:
-    """Chunks of the loader, beside the bare gather of the same rows."""
+    """Chunks that a run trains on, beside the bare gather of as many rows."""
     draw = np.random.default_rng(0)
     path = folder / "train.tokens"
     ids = draw.integers(0, 8000, TOKENS, np.uint16)
@@ -109,19 +116,16 @@ def loading(folder: Path, rounds: int) -> None:
     def bare() -> np.ndarray:
         return every[firsts[next(step) % 50]].astype(np.int32)
 
-    def with_bytes() -> np.ndarray:
-        return split.bytes_of[bare()]
-
     for name, batches in (("cut", cut), ("best fit", fit)):
-        for against, theirs in (("gather", bare), ("gather and bytes", with_bytes)):
-            compare(
-                f"loader, {name}, {against}",
-                "M tokens/s",
-                STEPS * ROWS * LENGTH / 1e6,
-                rounds * 5,
-                lambda batches=batches: batches.chunk(STEPS * (next(step) % 50), STEPS),
-                theirs,
-            )
+        trained_on = mixture.mix([batches], [points(1.0)], ROWS)
+        compare(
+            f"loader, {name}",
+            "M tokens/s",
+            STEPS * ROWS * LENGTH / 1e6,
+            rounds * 5,
+            lambda trained_on=trained_on: trained_on.chunk(STEPS * (next(step) % 50), STEPS),
+            bare,
+        )
 
 
 def main() -> None:

@@ -70,6 +70,8 @@ def run(argv: list[str]) -> int:
     counts = ", ".join(
         f"{len(summary.having(state))} {state}" for state in ("complete", "diverged", "failed")
     )
+    if pruned := summary.having("pruned"):
+        counts += f", {len(pruned)} pruned"
     print(f"{len(summary.rows)} runs: {counts}", flush=True)
     if not summary.having("complete"):
         print(f"no report: no run is complete; {directory}/results.csv says why", file=sys.stderr)

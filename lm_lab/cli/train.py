@@ -70,4 +70,4 @@ def show(runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> int:
             f"{each.directory}: {result['status']} at step {result['steps']}{message}; "
             f"{final or 'no evaluation'}"
         )
-    return int(any(result["status"] != "complete" for result in results))
+    return int(any(result["status"] not in ("complete", "pruned") for result in results))

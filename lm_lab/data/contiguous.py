@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from lm_lab.data.gathering import in_order, places_of, windows, windows_of_all
+from lm_lab.data.gathering import in_order, places_of, sized, windows, windows_of_all
 from lm_lab.types import Examples, UserError
 
 AT_ONCE = 2**24  # tokens that are searched for ends of documents in one go
@@ -45,14 +45,16 @@ class ContiguousBatches(NamedTuple):
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batches of `steps` steps, stacked [steps B ...]. Row i is `at(first_step + i)`."""
         places = places_of(first_step, steps, self.batch_size, self.first_row, self.own_rows)
-        rows = self.rows(places.ravel())
+        rows = sized(self.rows(places.ravel()), self.bytes_of)
         return jax.tree.map(lambda leaf: leaf.reshape(*places.shape, *leaf.shape[1:]), rows)
 
     def rows(self, places: np.ndarray) -> Examples:
-        """The windows at these places [n] of the endless order: [n ...]."""
+        """The windows at these places [n] of the endless order, to train on: [n ...], without
+        bytes.
+        """
         starts, begins = self._places(places, self.steps_per_epoch)
-        tokens, bytes_ = windows(self.tokens, starts, self.window, self.bytes_of)
-        return Examples(tokens, bytes_, self._segments(starts), begins=begins)  # type: ignore[arg-type]
+        tokens = windows(self.tokens, starts, self.window)
+        return Examples(tokens, None, self._segments(starts), begins=begins)  # type: ignore[arg-type]
 
     def every_row(self) -> int:
         """How many windows the text has with the last one, which it may not fill."""
@@ -67,7 +69,7 @@ class ContiguousBatches(NamedTuple):
         tokens, is_token = in_order(self.tokens, starts, self.window)
         segments = self._segments(starts)
         segments = np.where(is_token, 1 if segments is None else segments, 0).astype(np.int32)
-        return Examples(tokens, self.bytes_of[tokens] * is_token, segments, begins=begins)  # type: ignore[arg-type]
+        return sized(Examples(tokens, None, segments, begins=begins), self.bytes_of)  # type: ignore[arg-type]
 
     def _places(self, places: np.ndarray, part: int) -> tuple[np.ndarray, np.ndarray]:
         """(first tokens, whether a part begins there) of places, where a part has `part`

@@ -12,7 +12,7 @@ import numpy as np
 from lm_lab import registry
 from lm_lab.data.contiguous import ContiguousBatches, contiguous_batches, own_rows
 from lm_lab.data.documents import SOURCE
-from lm_lab.data.gathering import in_order, places_of, windows, windows_of_all
+from lm_lab.data.gathering import in_order, places_of, sized, windows, windows_of_all
 from lm_lab.data.orders import Order, endless
 from lm_lab.data.packing import PackedBatches, packed_batches
 from lm_lab.data.records import RecordBatches, Records, TooLong, record_batches
@@ -56,7 +56,8 @@ class Config:
         names_file=True,
     )
     length: int = setting(
-        "window L, in tokens; of records the longest text or target, its end too",
+        "window L, in tokens; of records the longest text or target, its end too; of preferences "
+        "the longest prompt twice, with both answers",
         128,
         low=1,
         high=LONGEST,
@@ -68,7 +69,8 @@ class Config:
         "training records that do not fit; held-out ones are always refused", "refuse"
     )
     pack: bool = setting(
-        "texts with labels, or pairs, to train on that fit share a row, and do not see each other",
+        "texts with labels, pairs, or preferences to train on that fit share a row, and do not "
+        "see each other",
         False,
     )
     holdout_fraction: float = setting(
@@ -316,16 +318,16 @@ class Batches(NamedTuple):
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batches of `steps` steps, stacked: [steps B S]. Row i is `at(first_step + i)`."""
         places = places_of(first_step, steps, self.batch_size, self.first_row, self.own_rows)
-        rows = self.rows(places.ravel())
+        rows = sized(self.rows(places.ravel()), self.split.bytes_of)
         return jax.tree.map(lambda leaf: leaf.reshape(*places.shape, *leaf.shape[1:]), rows)
 
     def rows(self, places: np.ndarray) -> Examples:
-        """The windows at these places [n] of the endless order: [n S]."""
+        """The windows at these places [n] of the endless order, to train on: [n S], without
+        bytes.
+        """
         numbers = self.order.at(places)
-        tokens, bytes_ = windows(
-            self.split.tokens, numbers * self.stride, self.window, self.split.bytes_of
-        )
-        return Examples(tokens, bytes_, self._segments(tokens))  # type: ignore[arg-type]
+        tokens = windows(self.split.tokens, numbers * self.stride, self.window)
+        return Examples(tokens, None, self._segments(tokens))  # type: ignore[arg-type]
 
     def every_row(self) -> int:
         """How many windows the text has, with a last one that it may not fill."""
@@ -339,7 +341,7 @@ class Batches(NamedTuple):
         tokens, is_token = in_order(self.split.tokens, starts, self.window)
         segments = self._segments(tokens)
         segments = np.where(is_token, 1 if segments is None else segments, 0).astype(np.int32)
-        return Examples(tokens, self.split.bytes_of[tokens] * is_token, segments)  # type: ignore[arg-type]
+        return sized(Examples(tokens, None, segments), self.split.bytes_of)  # type: ignore[arg-type]
 
     def _segments(self, tokens: np.ndarray) -> np.ndarray | None:
         """Segment 1 for the document in which a row begins, 2 for the next, ...; end_of_document
@@ -347,8 +349,9 @@ class Batches(NamedTuple):
         """
         if not self.split.isolate_documents:
             return None
-        ends = tokens == self.split.end_of_document
-        return 1 + np.cumsum(ends, axis=-1, dtype=np.int32) - ends
+        segments = np.ones(tokens.shape, np.int32)
+        np.equal(tokens[:, :-1], self.split.end_of_document, out=segments[:, 1:])
+        return np.cumsum(segments, axis=1, out=segments)
 
 
 def batches(

@@ -2,7 +2,6 @@
 from which source follows from the step alone. One source is a mixture of one.
 """
 
-import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,33 +22,20 @@ class Mixed(NamedTuple):
     batch_size: int
 
     def at(self, step: int) -> Examples:
-        """The batch of a step, on the host [B ...]."""
+        """The batch of a step to train on, on the host [B ...], without bytes."""
         return jax.tree.map(lambda leaf: leaf[0], self.chunk(step, 1))
 
     def chunk(self, first_step: int, steps: int) -> Examples:
-        """The batches of `steps` steps, stacked [steps B ...]; in a batch the rows of the first
-        source come first.
+        """The batches of `steps` steps to train on, stacked [steps B ...], without bytes; in a
+        batch the rows of the first source come first.
         """
         before = self.plan.rows_before(first_step, first_step + steps)
-        counts = np.diff(before, axis=0)
-        owner = np.concatenate([np.repeat(np.arange(len(self.parts)), row) for row in counts])
-        examples: Examples | None = None
-        for number, part in enumerate(self.parts):
-            first, last = before[0, number], before[-1, number]
-            if first == last:
-                continue
-            rows, is_of_part = part.rows(np.arange(first, last)), owner == number
-            if is_of_part.all():
-                examples = rows
-                break
-            examples = examples or jax.tree.map(functools.partial(_room, len(owner)), rows)
-            jax.tree.map(
-                lambda leaf_of_batch, part_leaf, is_of_part=is_of_part: leaf_of_batch.__setitem__(
-                    is_of_part, part_leaf
-                ),
-                examples,
-                rows,
-            )
+        firsts, lasts = before[0], before[-1]
+        read = {
+            number: self.parts[number].rows(np.arange(firsts[number], lasts[number]))
+            for number in np.flatnonzero(firsts < lasts).tolist()
+        }
+        examples = _merged(read, np.diff(before, axis=0))
         return jax.tree.map(lambda leaf: leaf.reshape(steps, -1, *leaf.shape[1:]), examples)
 
     def epochs(self, steps: int) -> list[float]:
@@ -58,8 +44,23 @@ class Mixed(NamedTuple):
         return [float(count) / part.epoch_rows for count, part in zip(rows, self.parts)]
 
 
-def _room(rows: int, leaf: np.ndarray) -> np.ndarray:
-    return np.empty((rows, *leaf.shape[1:]), leaf.dtype)
+def _merged(read: Mapping[int, Examples], counts: np.ndarray) -> Examples:
+    """The rows of all sources [n ...], given those that were read of each source by its number,
+    and how many each step [steps S] has.
+    """
+    if len(read) == 1:
+        return next(iter(read.values()))
+    numbers = np.arange(counts.shape[1])
+    owner = np.concatenate([np.repeat(numbers, row) for row in counts])
+    places = {number: owner == number for number in read}
+
+    def merge(*leaves: np.ndarray) -> np.ndarray:
+        rows = np.empty((len(owner), *leaves[0].shape[1:]), leaves[0].dtype)
+        for is_of_source, leaf in zip(places.values(), leaves):
+            rows[is_of_source] = leaf
+        return rows
+
+    return jax.tree.map(merge, *read.values())
 
 
 def mix(parts: Sequence[AnyBatches], weights: Sequence[Points], batch_size: int) -> Mixed:

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from lm_lab.data.contiguous import ends_of
-from lm_lab.data.gathering import parts, ranges, rows_of
+from lm_lab.data.gathering import ranges, rows_of, sized
 from lm_lab.data.orders import Order, endless
 from lm_lab.runs import durable, reading
 from lm_lab.types import Examples, UserError
@@ -66,13 +66,12 @@ class PackedBatches(NamedTuple):
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batches of `steps` steps, stacked [steps B S]."""
         first = first_step * self.batch_size
-        rows = self.rows(np.arange(first, first + steps * self.batch_size))
+        rows = sized(self.rows(np.arange(first, first + steps * self.batch_size)), self.bytes_of)
         return jax.tree.map(lambda leaf: leaf.reshape(steps, self.batch_size, -1), rows)
 
     def rows(self, places: np.ndarray) -> Examples:
-        """The rows at these places [n] of the endless order: [n S]."""
-        numbers = self.order.at(places)
-        return self._gather(numbers)
+        """The rows at these places [n] of the endless order, to train on: [n S], without bytes."""
+        return self._gather(self.order.at(places))
 
     def every_row(self) -> int:
         """How many rows there are."""
@@ -82,22 +81,13 @@ class PackedBatches(NamedTuple):
         """Rows in order, from the first-th on [rows S]; rows beyond the last are empty."""
         numbers = np.arange(first, min(first + rows, self.epoch_rows))
         padding = ((0, rows - len(numbers)), (0, 0))
-        return jax.tree.map(lambda leaf: np.pad(leaf, padding), self._gather(numbers))
+        rows_in_order = sized(self._gather(numbers), self.bytes_of)
+        return jax.tree.map(lambda leaf: np.pad(leaf, padding), rows_in_order)
 
     def _gather(self, numbers: np.ndarray) -> Examples:
-        """The rows with these numbers [n]: [n S]."""
-        shape = len(numbers), self.window
-        tokens, segments = np.empty(shape, np.int32), np.empty(shape, np.int32)
-        bytes_ = np.empty(shape, self.bytes_of.dtype)
-        for rows in parts(*shape):
-            tokens[rows], segments[rows] = self._some(numbers[rows])
-            bytes_[rows] = self.bytes_of.take(tokens[rows]) * (segments[rows] > 0)
-        return Examples(tokens, bytes_, segments)  # type: ignore[arg-type]
-
-    def _some(self, row_numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(tokens, segments) [n S] of some rows [n]: the parts of each row, then padding."""
-        firsts = self.plan.rows[row_numbers]
-        counts = self.plan.rows[row_numbers + 1] - firsts + 1
+        """The rows with these numbers [n]: [n S], the parts of each and then padding."""
+        firsts = self.plan.rows[numbers]
+        counts = self.plan.rows[numbers + 1] - firsts + 1  # with the padding
         padding = np.cumsum(counts) - 1
         part_numbers, ordinals = ranges(firsts, counts), ranges(np.ones_like(counts), counts)
         part_numbers[padding], ordinals[padding] = 0, 0
@@ -105,7 +95,8 @@ class PackedBatches(NamedTuple):
         sizes[padding] = 0
         sizes[padding] = self.window - np.diff(np.cumsum(sizes)[padding], prepend=0)
         starts = self.plan.starts[part_numbers]
-        return rows_of(self.tokens, starts, sizes, ordinals.astype(np.int32), self.window)
+        tokens, segments = rows_of(self.tokens, starts, sizes, ordinals, self.window)
+        return Examples(tokens, None, segments)  # type: ignore[arg-type]
 
 
 def packed_batches(

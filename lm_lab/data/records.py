@@ -1,4 +1,9 @@
-"""Batches of records (pairs of texts, or texts with labels) as a pure function of the step."""
+"""Batches of records (pairs of texts, texts with labels, or preferences) as a pure function of the
+step.
+
+A preference is two texts with labels that stand side by side in a row: the prompt with the chosen
+answer, labelled 1, and the prompt with the rejected one, labelled 0.
+"""
 
 import sys
 from typing import Literal, NamedTuple
@@ -6,7 +11,7 @@ from typing import Literal, NamedTuple
 import jax
 import numpy as np
 
-from lm_lab.data.gathering import parts, rows_of
+from lm_lab.data.gathering import rows_of, sized
 from lm_lab.data.orders import Order, endless
 from lm_lab.types import Examples, UserError
 
@@ -14,14 +19,33 @@ TooLong = Literal["refuse", "drop"]
 
 OPEN = 64  # packing: rows that may still receive a record
 TEXTS = 16  # packing: texts with labels that share a row, at most, so that a batch has one shape
+ANSWERS = 2  # of a preference: the chosen one and the rejected one
 
 
 class Records(NamedTuple):
     """Where the records of a split lie in its tokens; end_of_document ends each text and target."""
 
-    # i64[records, 3]: the first token, the first of the target (without one: the end), the end
+    # i64[records, 3]: the first token, the first of the target (without one: the end), the end; of
+    # preferences i64[records, 4]: the first of the prompt, of the chosen answer, of the rejected
+    # one, the end
     offsets: np.ndarray
     labels: np.ndarray | None  # f32[records]
+
+    @property
+    def are_preferences(self) -> bool:
+        """Whether a record has two answers."""
+        return self.offsets.shape[1] > 3
+
+    def sizes(self) -> dict[str, np.ndarray]:
+        """The tokens i64[records] that each record needs of a row, by the setting that limits
+        them.
+        """
+        first, middle, end = self.offsets[:, 0], self.offsets[:, 1], self.offsets[:, -1]
+        if self.are_preferences:
+            return {"length": end - first + middle - first}  # the prompt twice
+        if (middle < end).any():
+            return {"length": end - middle, "context_length": middle - first}
+        return {"length": end - first}
 
 
 class RecordBatches(NamedTuple):
@@ -47,17 +71,17 @@ class RecordBatches(NamedTuple):
 
     def at(self, step: int) -> Examples:
         """The batch of a step, on the host: tokens, bytes and segments [B
-        S]; context [B M] or labels [B], of packed rows [B P].
+        S]; context [B M] or labels [B], of packed rows and of preferences [B P].
         """
         return jax.tree.map(lambda part: part[0], self.chunk(step, 1))
 
     def chunk(self, first_step: int, steps: int) -> Examples:
         """The batch of a step, on the host: tokens, bytes, segments [B S], and context or labels.
 
-        The context is [B M], labels are [B], of packed rows [B P].
+        The context is [B M], labels are [B], of packed rows and of preferences [B P].
         """
         first = first_step * self.batch_size
-        rows = self.rows(np.arange(first, first + steps * self.batch_size))
+        rows = sized(self.rows(np.arange(first, first + steps * self.batch_size)), self.bytes_of)
         return jax.tree.map(
             lambda leaf: leaf.reshape(steps, self.batch_size, *leaf.shape[1:]), rows
         )
@@ -68,9 +92,10 @@ class RecordBatches(NamedTuple):
         return len(self.members)
 
     def rows(self, places: np.ndarray) -> Examples:
-        """The rows at these places [n] of the endless order: [n ...]."""
-        numbers = self.order.at(places)
-        return self._gather(self.members[numbers])
+        """The rows at these places [n] of the endless order, to train on: [n ...], without
+        bytes.
+        """
+        return self._gather(self.members[self.order.at(places)])
 
     def every_row(self) -> int:
         """How many rows there are."""
@@ -80,10 +105,13 @@ class RecordBatches(NamedTuple):
         """Rows in order, from the first-th on [rows ...]; rows beyond the last are empty."""
         rows_of_records = self.members[first : first + rows]
         padding = ((0, rows - len(rows_of_records)), (0, 0))
-        return self._gather(np.pad(rows_of_records, padding, constant_values=-1))
+        numbers = np.pad(rows_of_records, padding, constant_values=-1)
+        return sized(self._gather(numbers), self.bytes_of)
 
     def _gather(self, numbers: np.ndarray) -> Examples:
         """The records with these numbers [n P], packed [n ...]; -1 is none."""
+        if self.records.are_preferences:
+            return self._preferences(numbers)
         index = np.where(numbers[..., None] < 0, 0, self.records.offsets[numbers])
         first, middle, end = np.moveaxis(index, -1, 0)
         labels = self.records.labels
@@ -93,31 +121,46 @@ class RecordBatches(NamedTuple):
             if labels is not None:
                 chosen = np.where(numbers < 0, 0, labels[numbers]).astype(np.float32)
                 chosen = chosen if numbers.shape[-1] > 1 else chosen[..., 0]
-            return Examples(text, self.bytes_of[text] * (segments > 0), segments, labels=chosen)  # type: ignore[arg-type]
+            return Examples(text, None, segments, labels=chosen)  # type: ignore[arg-type]
         context, context_segments = self._rows(first, middle, self.context_length)
         target, segments = self._rows(middle, end, self.length)
-        bytes_ = self.bytes_of[target] * (segments > 0)
-        return Examples(target, bytes_, segments, context, context_segments)  # type: ignore[arg-type]
+        return Examples(target, None, segments, context, context_segments)  # type: ignore[arg-type]
+
+    def _preferences(self, numbers: np.ndarray) -> Examples:
+        """The preferences with these numbers [n P], packed [n ...]: the p-th is the segments
+        2 p + 1, with the chosen answer, and 2 p + 2.
+        """
+        index = np.where(numbers[..., None] < 0, 0, self.records.offsets[numbers])
+        prompt, chosen, rejected, end = np.moveaxis(index, -1, 0)
+        starts = np.stack([prompt, chosen, prompt, rejected], axis=-1)  # [n P 4]
+        stops = np.stack([chosen, rejected, chosen, end], axis=-1)
+        ordinals = 1 + np.arange(numbers.shape[1])[:, None] * ANSWERS + [0, 0, 1, 1]
+        flat = (len(numbers), -1)
+        parts = starts.reshape(flat), stops.reshape(flat), ordinals.ravel()
+        tokens, segments = self._ranges(*parts, self.length)
+        labels = np.zeros((*numbers.shape, ANSWERS), np.float32)
+        labels[..., 0] = numbers >= 0
+        return Examples(tokens, None, segments, labels=labels.reshape(flat))  # type: ignore[arg-type]
 
     def _rows(
         self, first: np.ndarray, end: np.ndarray, length: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(tokens, segments from 1) i32[n length] of the tokens from first to end [n P].
-
-        Both are 0 after the last record.
+        """(tokens, segments from 1) i32[n length] of the tokens from first to end [n P], each of
+        them a segment.
         """
-        shape = len(first), length
-        tokens, segments = np.empty(shape, np.int32), np.empty(shape, np.int32)
+        return self._ranges(first, end, np.arange(1, first.shape[1] + 1), length)
+
+    def _ranges(
+        self, first: np.ndarray, end: np.ndarray, ordinals: np.ndarray, length: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens, segments) i32[n length] of the tokens from first to end [n R], which belong to
+        the segments `ordinals` [R]. Both are 0 after the last range.
+        """
         sizes = np.pad(end - first, ((0, 0), (0, 1)))
         sizes[:, -1] = length - sizes.sum(-1)  # padding
         starts = np.pad(first, ((0, 0), (0, 1)))
-        ordinals = np.arange(1, sizes.shape[-1] + 1, dtype=np.int32)
-        ordinals[-1] = 0
-        for rows in parts(*shape):
-            row_ordinals = np.tile(ordinals, len(sizes[rows]))
-            ranged = starts[rows].ravel(), sizes[rows].ravel(), row_ordinals
-            tokens[rows], segments[rows] = rows_of(self.tokens, *ranged, length)
-        return tokens, segments
+        row_ordinals = np.tile(np.append(ordinals, 0), len(sizes))
+        return rows_of(self.tokens, starts.ravel(), sizes.ravel(), row_ordinals, length)
 
 
 def record_batches(
@@ -139,21 +182,15 @@ def record_batches(
     Raises UserError for records that do not fit, unless they are to be dropped (their number goes
     to stderr), and if fewer rows than `least` remain to train on.
     """
-    first, middle, end = records.offsets.T
-    pairs = bool((middle < end).any())
-    sizes = (
-        {"length": end - middle, "context_length": middle - first}
-        if pairs
-        else {"length": end - first}
-    )
+    sizes = records.sizes()
     allowed = {"length": length, "context_length": context_length}
-    fits = np.ones(len(first), bool)
+    fits = np.ones(len(records.offsets), bool)
     for name, tokens_of_records in sizes.items():
         over = int((tokens_of_records > allowed[name]).sum())
         if over and too_long == "refuse":
             dropping = " or set config.data.too_long='drop'" if side == "train" else ""
             raise UserError(
-                f"config.data.{name}: {over} of {len(first)} {side} records have more than "
+                f"config.data.{name}: {over} of {len(fits)} {side} records have more than "
                 f"{allowed[name]} tokens, the longest {tokens_of_records.max()}; raise it{dropping}"
             )
         fits &= tokens_of_records <= allowed[name]
@@ -166,6 +203,7 @@ def record_batches(
             flush=True,
         )
     texts_per_row = None if records.labels is None else TEXTS
+    texts_per_row = TEXTS // ANSWERS if records.are_preferences else texts_per_row
     rows = _packed_rows(numbers, sizes, allowed, texts_per_row) if pack else numbers[:, None]
     if len(rows) < least and seed is not None:
         unit = "packed rows" if pack else "records"
@@ -173,7 +211,7 @@ def record_batches(
             f"config.train.batch_size: a batch needs {least} {unit}, and the {side} side has "
             f"{len(rows)} that fit; lower it, or give more data"
         )
-    context = context_length if pairs else None
+    context = context_length if "context_length" in sizes else None
     return RecordBatches(
         tokens, bytes_of, records, rows, length, context, batch_size, endless(len(rows), seed)
     )

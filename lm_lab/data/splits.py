@@ -245,6 +245,8 @@ def facts_of(document: Document) -> Facts:
     rejected = [] if document.rejected is None else [document.rejected.encode()]
     if document.target is not None or document.label is not None:
         sha256 = bytes.fromhex(digest([data, target, repr(document.label), *rejected]))
+    if document.rejected is not None and not document.text:
+        text = sha256  # preferences without prompts are no copies of each other
     if document.group is not None:
         text = hashlib.sha256(b"group " + document.group.encode()).digest()
     side = UNSTATED if document.split is None else SIDES.index(document.split)

@@ -44,12 +44,16 @@ class Subject:
         order, random = np.arange(window), np.random.default_rng(0)
         two = np.where(order < 9, 1, 2) if form == "stream" else order < window - 3
         segments = np.stack([order >= 0, two, order < 13, order < 0]).astype(np.int32)
+        if form == "preferences":  # two answers in each row
+            segments += segments * (order > 5)
         tokens = random.integers(0, SIZE - 1, (ROWS, window)).astype(np.int32)
         examples = Examples(
             jnp.asarray(tokens), jnp.asarray(tokens % 4, jnp.float32), jnp.asarray(segments)
         )
         if form == "labelled":
             return examples._replace(labels=jnp.arange(ROWS, dtype=jnp.float32) % 2)
+        if form == "preferences":
+            return examples._replace(labels=jnp.tile(jnp.array([1.0, 0.0]), (ROWS, 1)))
         if form == "stream":
             return examples
         context = random.integers(0, SIZE - 1, (ROWS, CONTEXT)).astype(np.int32)

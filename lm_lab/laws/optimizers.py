@@ -11,13 +11,15 @@ import optax
 from lm_lab.contracts import Optimizer, OptimizerConfig
 from lm_lab.laws import distance, expect, tiny
 from lm_lab.laws.settings import program_text, settings
+from lm_lab.nn.roles import Role
+from lm_lab.optimizers import decayed
 from lm_lab.types import PyTree
 
 PARAMS = {
     "kernel": jnp.asarray([[3.0, -4.0, 0.5], [1.0, 2.0, -1.0]]),
     "scale": jnp.asarray([2.0, 1.0]),
 }
-DECAYED = {"kernel": True, "scale": False}
+ROLES = {"kernel": Role("kernel", "feed_forward"), "scale": Role("vector", "norm")}
 STEPS = 3
 
 
@@ -33,6 +35,10 @@ class Subject:
         """The settings marked traced=True, as arrays by name."""
         return _traced(self.config)
 
+    def _make(self, config: Any, hyper: Any, rate: Any) -> optax.GradientTransformation:
+        about = ROLES if self.optimizer.reads_roles else decayed(ROLES)
+        return self.optimizer.make(config, hyper, rate, about)
+
     def effect(self, config: Any) -> object:
         """Everything that such settings decide: the program of a step, its rate and its
         clipping.
@@ -40,7 +46,7 @@ class Subject:
 
         def step(params: PyTree) -> PyTree:
             hyper = {name: jnp.float32(value) for name, value in _traced(config).items()}
-            transform = self.optimizer.make(config, hyper, 1e-3, DECAYED)
+            transform = self._make(config, hyper, 1e-3)
             return transform.update(params, transform.init(params), params)
 
         return *program_text(step, PARAMS), _traced(config), config.clip_norm
@@ -52,7 +58,7 @@ class Subject:
 
         @jax.jit
         def steps(hyper: PyTree, rate: Any) -> tuple[PyTree, PyTree, PyTree]:
-            transform = self.optimizer.make(config, hyper, rate, DECAYED)
+            transform = self._make(config, hyper, rate)
             params, initial_state = PARAMS, transform.init(PARAMS)
             state = initial_state
             for step in range(STEPS):

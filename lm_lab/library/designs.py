@@ -15,6 +15,7 @@ from lm_lab.runs.sweep import Planned, Row
 from lm_lab.sweeps import groups, store
 from lm_lab.sweeps.algebra import Point
 from lm_lab.sweeps.results import rows_of
+from lm_lab.sweeps.rounds import extended, first
 from lm_lab.sweeps.study import Study
 from lm_lab.train import trust
 from lm_lab.train.task import bind
@@ -31,7 +32,7 @@ def describe_design(study: Study, assumed: Assumptions) -> list[str]:
     Every run is resolved and counted, and none begins. Raises UserError for a point that is wrong.
     """
     analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
-    planned = store.plan(study, resolver(study, set()))
+    planned = store.plan(begun(study), resolver(study, set()))
     rows = rows_of(planned, NOWHERE)
     analysis.check(settings, rows)
     cost = sum(groups.cost(run.config) for run in planned)
@@ -53,7 +54,7 @@ def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
     vocabularies in the cache. Raises UserError for a point that is wrong.
     """
     analysis, settings = report.read_analysis(study.analysis, f"study {study.name!r}")
-    planned = store.plan(study, resolver(study, set()))
+    planned = store.plan(begun(study), resolver(study, set()))
     analysis.check(settings, rows_of(planned, NOWHERE))
     speed = pace(planned[0].config["precision"]["compute"])
     counted = count_here(planned)
@@ -65,6 +66,11 @@ def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
     cost = f"{flops:.4g} FLOPs, {speed.time(flops)} of one device"
     total = f"{study.name}: {len(planned)} runs, {cost} ({speed.words})"
     return [*formatting.aligned(lines), total]
+
+
+def begun(study: Study) -> Study:
+    """The study, with the first round of its search where it has one."""
+    return study if study.search is None else extended(study, first(study.search))
 
 
 def _own(config: dict[str, Any], counted: Mapping[str, Any]) -> Mapping[str, Any]:

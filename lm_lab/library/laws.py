@@ -84,7 +84,9 @@ class Law:
     def __str__(self) -> str:
         analysis, lines = self.analysis, _read(self.table, self.name)
         if analysis.surface is not None:
-            lines.append("L(N, D) = E + A / N^alpha + B / D^beta")
+            at_bound = any(c.kind == "parameter at a bound" for c in analysis.cautions)
+            doubt = ": no law of this form, a parameter lies at its bound" if at_bound else ""
+            lines.append(f"L(N, D) = E + A / N^alpha + B / D^beta{doubt}")
             names = ("E", "A", "B", "alpha", "beta")
             estimates = {name: getattr(analysis.surface, name) for name in names}
             lines += [

@@ -8,8 +8,22 @@ from lm_lab.runs.status import Status
 from lm_lab.sweeps.overview import Overview, RunView
 from lm_lab.sweeps.progress import clock
 
-STATES: tuple[Status, ...] = ("complete", "running", "failed", "diverged", "missing")
-ORDER: tuple[Status, ...] = ("running", "missing", "failed", "diverged", "complete")  # of the table
+STATES: tuple[Status, ...] = (
+    "complete",
+    "running",
+    "pruned",
+    "failed",
+    "diverged",
+    "missing",
+)
+ORDER: tuple[Status, ...] = (  # of the table
+    "running",
+    "missing",
+    "failed",
+    "diverged",
+    "complete",
+    "pruned",
+)
 WORDS = {"missing": "waiting"}  # for a person
 
 

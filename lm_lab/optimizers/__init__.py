@@ -21,4 +21,9 @@ def decay_mask(params: PyTree) -> PyTree:
     `params` are boxed, abstract or not. The mask has a bool in the place of each box, so it fits
     boxed and unboxed parameters.
     """
-    return jax.tree.map(lambda role: role.is_decayed, roles(params))
+    return decayed(roles(params))
+
+
+def decayed(roles: PyTree) -> PyTree:
+    """Whether each parameter decays, given its role."""
+    return jax.tree.map(lambda role: role.is_decayed, roles)

@@ -13,6 +13,7 @@ from lm_lab.scaling.records import Estimate
 from lm_lab.schema import build
 from lm_lab.types import UserError
 
+ENDED = ("complete", "diverged", "failed")
 HEADER = ("study", "registered", "of", "predicted", "observed", "inside")
 
 
@@ -41,7 +42,7 @@ def _judge(sweep: Sweep, registered: Registered, analysis: Analysis[Any, Any]) -
     by_name = {row["name"]: row for row in sweep.rows}
     held_out_runs = [by_name[name] for name in registered.held_out if name in by_name]
     doubts = _doubts(sweep, registered, by_name)
-    missing = [row for row in held_out_runs if row.get("status") not in ("complete", "diverged")]
+    missing = [row for row in held_out_runs if row.get("status") not in ENDED]
     if missing or analysis.forecaster is None:
         return Judged(registered, None, doubts)
     settings = {key: value for key, value in registered.analysis.items() if key != "kind"}
@@ -67,6 +68,13 @@ def _doubts(sweep: Sweep, registered: Registered, by_name: Mapping[str, Row]) ->
     if registered.left_out:
         runs = formatting.many(len(registered.left_out), "run")
         doubts.append(f"it was fitted without {runs} that had failed")
+    held_out = [
+        by_name.get(name, {}).get("status", "left the study") for name in registered.held_out
+    ]
+    for why in ("failed", "left the study"):
+        if count := held_out.count(why):
+            runs = formatting.many(len(held_out), "held-out run")
+            doubts.append(f"{count} of {runs} {why}, and the others alone are compared")
     return tuple(doubts)
 
 

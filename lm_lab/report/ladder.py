@@ -18,11 +18,20 @@ Rungs = Mapping[float, Sequence[str]]
 
 def blocks(ladders: Mapping[str, Rungs], sweep: Sweep) -> list[Block]:
     """A figure and a table of the ladders, with the reason for those whose curves cannot be
-    compared; nothing if no ladder's can.
+    compared; nothing if no ladder has two rungs, or no run logged a curve.
     """
-    results = {name: collapse(_curves(rungs, sweep)) for name, rungs in ladders.items()}
+    curves = {name: _curves(rungs, sweep) for name, rungs in ladders.items()}
+    if all(len(rungs) < 2 for rungs in ladders.values()) or not any(curves.values()):
+        return []
+    results = {name: collapse(of_ladder) for name, of_ladder in curves.items()}
     collapses = {name: result for name, result in results.items() if isinstance(result, Collapse)}
-    return [_figure(collapses, ladders), _table(results)] if collapses else []
+    missing = {
+        name: f"{len(curves[name])} of {formatting.many(count, 'run')} have a curve"
+        for name, rungs in ladders.items()
+        if (count := sum(map(len, rungs.values()))) > len(curves[name])
+    }
+    table = _table(results, missing)
+    return [_figure(collapses, ladders), table] if collapses else [table]
 
 
 def best_runs(rows: Sequence[Row]) -> Rungs:
@@ -125,8 +134,8 @@ def _panel(axes: Axes, result: Collapse, rungs: Rungs) -> None:
     axes.legend(loc="upper right", borderaxespad=0.2, fontsize=7)
 
 
-def _table(results: Mapping[str, Collapse | Refusal]) -> Table:
-    rows = [[name, *_cells(result)] for name, result in results.items()]
+def _table(results: Mapping[str, Collapse | Refusal], missing: Mapping[str, str]) -> Table:
+    rows = [[name, *_cells(result, missing.get(name))] for name, result in results.items()]
     caption = (
         "How far the normalised training curves of a ladder's runs lie apart (root mean square "
         "over the run of their standard deviation, as a share of their mean), beside how far apart "
@@ -135,12 +144,13 @@ def _table(results: Mapping[str, Collapse | Refusal]) -> Table:
     return Table(["ladder", "collapse residual", "seed noise", "", "E (nats)"], rows, caption)
 
 
-def _cells(result: Collapse | Refusal) -> list[Cell]:
+def _cells(result: Collapse | Refusal, missing: str | None) -> list[Cell]:
     if isinstance(result, Refusal):
-        return [None, None, result.message, None]
+        return [None, None, "; ".join(filter(None, (result.message, missing))), None]
+    verdict = {True: "below", False: "above", None: "one seed"}[result.collapsed]
     return [
         Number(formatting.percent(result.residual), result.residual),
         None if result.floor is None else Number(formatting.percent(result.floor), result.floor),
-        {True: "below", False: "above", None: "one seed"}[result.collapsed],
+        "; ".join(filter(None, (verdict, missing))),
         Number(formatting.plain(result.irreducible, 3), result.irreducible),
     ]

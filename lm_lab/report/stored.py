@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lm_lab.runs import versions
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import read_metrics, read_result
 from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, read_table, run_directory
@@ -76,18 +75,11 @@ class Sweep:
 
 
 def sharing(overrides: Mapping[str, Any], rows: Sequence[Row]) -> list[Row]:
-    """The rows of the runs that have these overrides: those of an arm of an analysis.
-
-    A table that was read has `model.block` under its whole key, `model.block.name`.
-    """
-
-    def cell(row: Row, key: str) -> Any:
-        return row[key] if key in row else row.get(versions.new_key(key))
-
+    """The rows of the runs that have these overrides: those of an arm of an analysis."""
     return [
         row
         for row in rows
-        if all(cell(row, key) == table_value(value) for key, value in overrides.items())
+        if all(row.get(key) == table_value(value) for key, value in overrides.items())
     ]
 
 
@@ -98,7 +90,8 @@ def budget(row: Row) -> float:
 
 def read(directory: Path) -> Sweep:
     """Reads a sweep directory. Raises UserError if it holds no results."""
-    study, rows = read_sweep(directory), read_table(directory)
+    study = read_sweep(directory)
+    rows = read_table(directory, {key for run in study.runs for key in run.overrides})
     if [row["name"] for row in rows] != [run.name for run in study.runs]:
         raise UserError(
             f"{directory / 'results.csv'}: not the runs of sweep.json; launch lm-lab sweep again"

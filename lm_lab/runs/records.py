@@ -26,6 +26,7 @@ from lm_lab.runs.durable import atomic_write, explained
 from lm_lab.runs.events import Events
 from lm_lab.runs.history import Mark
 from lm_lab.runs.reading import NUMBER, Unreadable, misfit, read_object
+from lm_lab.runs.tracking import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ _RESULT_TYPES = {
     "text": str,
     "message": (str, NoneType),
 }
+PRUNE = "prune"
+"""The file in a run's directory that asks it to end after its next evaluation, with the reason."""
 PACKAGES = ("lm_lab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -102,7 +105,7 @@ def read_result(directory: Path) -> dict[str, Any] | None:
 def _fault(result: Mapping[str, Any]) -> str | None:
     """Why a result cannot be one that lm_lab wrote; None if it can."""
     status = result.get("status")
-    ended = status in ("complete", "diverged")
+    ended = status in ("complete", "diverged", "pruned")
     absent = [
         name for name in ("status", *(("steps", "final") if ended else ())) if name not in result
     ]
@@ -115,6 +118,12 @@ def _fault(result: Mapping[str, Any]) -> str | None:
     tables = [result.get(name, {}) for name in ("final", "params", "flops_per_token")]
     faults = [misfit(table, dict.fromkeys(table, (*NUMBER, NoneType))) for table in tables]
     return next((fault for fault in faults if fault), None)
+
+
+def why_pruned(directory: Path) -> str | None:
+    """Why the launch asks a run to end early; None where it does not. Raises OSError."""
+    file = directory / PRUNE
+    return file.read_text(errors="replace").strip() if file.exists() else None
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
@@ -137,7 +146,8 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
 
 
 class Metrics:
-    """Appends to the metrics.jsonl of a run and to its TensorBoard events, inside `with`.
+    """Appends to the metrics.jsonl of a run, its TensorBoard events and, where it is asked for,
+    its W&B run, inside `with`.
 
     `kept` are the lines with which a resumed run goes on (`history.lines_to_keep`); others are
     dropped, so that the file ends as that of an undisturbed run. `settings` of the run, by dotted
@@ -166,12 +176,16 @@ class Metrics:
         with explained(path, "write"):
             self._file = path.open("ab")
         records = [json.loads(line) for line in self._kept]
-        self._events = Events(self._directory / "tensorboard", records, self._settings)
+        self._copies = (
+            Events(self._directory / "tensorboard", records, self._settings),
+            Tracker(self._directory, records, self._settings),
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-        self._events.close()
+        for copy in self._copies:
+            copy.close()
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Appends one line: "step" and numbers by name (Python, NumPy or JAX scalars)."""
@@ -182,7 +196,8 @@ class Metrics:
             self._file.flush()
         self._lines += 1
         self._digest.update(line)
-        self._events.write(plain)
+        for copy in self._copies:
+            copy.write(plain)
 
     def sync(self) -> Mark:
         """Waits until every line is on the disk; returns the mark of them for a commit."""

@@ -11,10 +11,12 @@ from lm_lab.runs.locks import is_locked
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import read_result
 
-Status = Literal["missing", "running", "complete", "diverged", "failed"]
+Status = Literal["missing", "running", "complete", "diverged", "pruned", "failed"]
 
-FINISHED: tuple[Status, ...] = ("complete", "diverged")
-"""What a relaunch leaves alone: a run that diverged would diverge again, to the bit."""
+FINISHED: tuple[Status, ...] = ("complete", "diverged", "pruned")
+"""What a relaunch leaves alone: a run that diverged would diverge again, to the bit; one that was
+pruned was asked to end early.
+"""
 
 _TAIL_BYTES = 8192  # of metrics.jsonl: some ten lines
 

@@ -11,7 +11,7 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,8 @@ class SweepRecord:
     created: str  # date and time in ISO 8601
     forecasts: list[Registered] = dataclasses.field(default_factory=list)  # oldest first
     former: list[Planned] = dataclasses.field(default_factory=list)  # the study has them no more
+    proposed: list[list[dict[str, Any]]] = dataclasses.field(default_factory=list)
+    """The points that a search has proposed, by round."""
 
 
 TYPES: dict[str, type] = {
@@ -95,6 +97,7 @@ TYPES: dict[str, type] = {
     "created": str,
     "forecasts": list,
     "former": list,
+    "proposed": list,
 }
 
 
@@ -175,10 +178,12 @@ def write_table(directory: Path, rows: Sequence[Row]) -> None:
     atomic_write(directory / "results.csv", text.getvalue())
 
 
-def read_table(directory: Path) -> list[Row]:
-    """The rows of results.csv: numbers as numbers, empty cells as None, keys of this version.
+def read_table(directory: Path, overrides: Collection[str] = ()) -> list[Row]:
+    """The rows of results.csv: numbers as numbers, empty cells as None.
 
-    Raises UserError for a table that is absent, cut short, or none.
+    Columns that are none of the sweep's `overrides` are called as in this version: a release of
+    version 1 may have written the table. Raises UserError for a table that is absent, cut short,
+    or none.
     """
     path = directory / "results.csv"
     if not path.is_file():
@@ -186,7 +191,10 @@ def read_table(directory: Path) -> list[Row]:
     try:
         lines = path.read_text(encoding="utf-8")
         rows = [
-            {versions.new_key(key): _value(key, cell) for key, cell in row.items()}
+            {
+                key if key in overrides else versions.new_key(key): _value(key, cell)
+                for key, cell in row.items()
+            }
             for row in csv.DictReader(lines.splitlines(True))
         ]
     except (ValueError, csv.Error) as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 from lm_lab.scaling.records import Refusal
 
@@ -27,8 +28,8 @@ class Curve(NamedTuple):
     """The losses of a run against its compute; runs of one `rung` differ in their seed alone."""
 
     rung: str
-    flops: Array  # f64[n], ascending; any measure of progress does
-    loss: Array  # f64[n], nats a token or bits a byte
+    flops: Array  # f64[n]; any measure of progress from the run's beginning does
+    loss: Array  # f64[n], nats a token or bits a byte, means since the value before
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,20 @@ def collapse(
 
     Without an `irreducible` loss E, the one that brings the normalised curves nearest together is
     taken, from 0 up: the verdict is then as favourable as any E makes it. Refuses one rung, and
-    curves of fewer than ten finite values or without a final loss above E.
+    curves of fewer than ten finite values, without the first part of the run (as of a branch) or
+    without a final loss above E.
     """
     names = list(dict.fromkeys(curve.rung for curve in curves))
     if len(names) < 2:
-        return Refusal("too few budgets", "collapse", f"{len(names)} rungs; a collapse needs two")
-    if any(np.isfinite(curve.loss).sum() < FEWEST for curve in curves):
+        rungs = "1 rung" if names else "no rungs"
+        return Refusal("too few budgets", "collapse", f"{rungs}; a collapse needs two")
+    curves = [_in_order(curve) for curve in curves]
+    if any(len(curve.loss) < FEWEST for curve in curves):
         message = f"a curve has fewer than {FEWEST} values: lower train.log_every_steps"
+        return Refusal("too few points", "collapse", message)
+    first, rung = max((curve.flops[0], curve.rung) for curve in curves)
+    if first > skip + 1 / BINS:
+        message = f"a curve of {rung} begins at {first:.0%} of its run, as that of a branch does"
         return Refusal("too few points", "collapse", message)
     edges = np.linspace(0, 1, BINS + 1)
     bins = np.flatnonzero(edges[1:] > skip + 1e-9)
@@ -103,17 +111,23 @@ def collapse(
     )
 
 
+def _in_order(curve: Curve) -> Curve:
+    """The finite values, with the share of the run that is done, from 0 to 1, as `flops`."""
+    done, place = np.unique(np.asarray(curve.flops, np.float64), return_index=True)
+    loss = np.asarray(curve.loss, np.float64)[place]
+    return Curve(curve.rung, (done / done[-1])[np.isfinite(loss)], loss[np.isfinite(loss)])
+
+
 def _binned(curve: Curve, edges: Array) -> Array:
-    """Mean losses of the parts of a run [K]; a part without a value has that of its neighbours."""
-    order = np.argsort(curve.flops)
-    done, loss = (np.asarray(values, np.float64)[order] for values in (curve.flops, curve.loss))
-    done, loss = done[np.isfinite(loss)] / done[-1], loss[np.isfinite(loss)]
-    part = np.clip(np.searchsorted(edges, done, side="left") - 1, 0, BINS - 1)
-    counts = np.bincount(part, minlength=BINS)
-    sums = np.bincount(part, weights=loss, minlength=BINS)
-    filled = counts > 0
-    middles = (edges[1:] + edges[:-1]) / 2
-    return np.interp(middles, middles[filled], sums[filled] / counts[filled])
+    """Mean losses of the parts of a run [K], by a smooth integral of the loss, so that how often it
+    was logged does not move the curve.
+    """
+    done = np.append(0.0, curve.flops)
+    total = np.append(0.0, np.cumsum(curve.loss * np.diff(done)))
+    integral = PchipInterpolator(done, total)(np.minimum(edges, done[-1]))
+    parts = np.diff(np.minimum(edges, done[-1]))
+    means = np.diff(integral) / np.maximum(parts, 1e-12)
+    return np.where(parts > 0, means, curve.loss[-1])
 
 
 def _normalised(binned: Array, offset: float) -> Array:

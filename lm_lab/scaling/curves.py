@@ -1,17 +1,26 @@
 """Makes a law of scaling/forms of a curve: checks of the table, the fit, its record, cautions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from lm_lab.scaling.bootstrap import estimate, percents
 from lm_lab.scaling.contract import Array, Columns, Form, FormFit, Parameter
-from lm_lab.scaling.estimation import Curve, Data, Fitted, evaluate, m_estimate
+from lm_lab.scaling.estimation import (
+    DECISIVE,
+    Curve,
+    Data,
+    Fitted,
+    evaluate,
+    jacobian,
+    leverage,
+    m_estimate,
+)
 from lm_lab.scaling.records import Caution, Refusal
 
 ILL_CONDITIONED = 100.0
-DECISIVE = 0.75  # leverage: this share of a point's error goes into the law, not into its residual
 
 
 class Reduced(NamedTuple):
@@ -41,9 +50,10 @@ def form(
         if isinstance(reduced, Refusal):
             return reduced
         usable, left_out = usable_rows(name, (*curve.inputs, target), reduced.columns)
-        refusal = _too_little(name, curve, usable)
+        refusal = _too_little(name, target, curve, usable)
         if refusal:
-            return refusal
+            reasons = [caution.message for caution in (*reduced.cautions, *left_out)]
+            return replace(refusal, message="; ".join([refusal.message, *reasons[:1]]))
         data = Data.of(curve, target, usable)
         fitted = estimator(data, resamples, np.random.default_rng(seed))
         if isinstance(fitted, Refusal):
@@ -106,20 +116,8 @@ def _plain(values: Array) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-def _jacobian(data: Data, theta: Array) -> Array:
-    """The derivative [P n] of the target at weighted points, each parameter's of length 1."""
-    jacobian = data.model.linearise(theta[None])[1][0] * np.sqrt(data.weight)
-    return jacobian / np.maximum(np.linalg.norm(jacobian, axis=1, keepdims=True), 1e-300)
-
-
 def _condition(data: Data, theta: Array) -> float:
-    return min(float(np.linalg.cond(_jacobian(data, theta))), 1 / np.finfo(np.float64).eps)
-
-
-def _leverage(data: Data, theta: Array) -> Array:
-    """[n], 0 to 1: the share of an error of each point by which the law there moves with it."""
-    _, size, directions = np.linalg.svd(_jacobian(data, theta), full_matrices=False)
-    return np.sum(directions[size > 1e-9 * size[0]] ** 2, 0)
+    return min(float(np.linalg.cond(jacobian(data, theta))), 1 / np.finfo(np.float64).eps)
 
 
 def _cautions(name: str, data: Data, fitted: Fitted) -> list[Caution]:
@@ -137,13 +135,15 @@ def _cautions(name: str, data: Data, fitted: Fitted) -> list[Caution]:
     if condition > ILL_CONDITIONED:
         message = f"condition number {condition:.0f}: the points hardly tell the parameters apart"
         cautions.append(Caution("badly conditioned", name, message))
-    is_decisive = _leverage(data, fitted.theta) > DECISIVE
+    is_decisive = leverage(data, fitted.theta) > DECISIVE
     if is_decisive.any():
         message = (
             f"{is_decisive.sum()} of {len(is_decisive)} points have a leverage above "
             f"{DECISIVE:g}: a fault in such a point moves the law and hardly shows as a residual, "
             "and no interval holds it; add runs near it"
         )
+        if fitted.doubted is not None:
+            message += "; the others reject one of them: half of the draws are without it"
         cautions.append(Caution("decided by one point", name, message))
     scaled = data.model.predict(fitted.theta[None])[0]
     is_outlier = np.abs(data.scaled - scaled) * np.sqrt(data.weight) > 5 * max(fitted.noise, 1e-9)
@@ -177,12 +177,12 @@ def usable_rows(
     return {key: column[good] for key, column in values.items()}, cautions
 
 
-def _too_little(name: str, curve: Curve, columns: Columns) -> Refusal | None:
+def _too_little(name: str, target: str, curve: Curve, columns: Columns) -> Refusal | None:
     rows, needed = len(columns["runs"]), len(curve.low) + 1
     if rows < needed:
         message = f"{rows} points; {len(curve.low)} parameters and a residual need {needed}"
         return Refusal("too few points", name, message)
-    for key in curve.inputs:
+    for key in (*curve.inputs, target):
         if len(np.unique(columns[key])) < 2:
             return Refusal("too few points", name, f"every point has the same {key}")
     return None

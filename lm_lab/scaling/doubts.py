@@ -37,7 +37,7 @@ def valley_cautions(valleys: Valleys, seen: Points) -> list[Caution]:
     estimated.
     """
     cautions = [*_unresolved(valleys), *_wide(valleys), *_shape(seen), *_misfit(seen)]
-    if valleys.good() and valleys.noise is None:
+    if valleys.good() and len(seen) and valleys.noise is None:
         message = "three sizes a budget and one seed leave no noise to see: no intervals"
         cautions.append(Caution("no residual", "approach 2", message))
     return cautions

@@ -8,21 +8,28 @@ fitted again: the law with Gaussian noise of the M-estimate's own variance, itse
 chi-square distribution. So they are Student's in a linear law, and hold for five points as for
 fifty.
 
+A fault in a point of high leverage moves the law and leaves next to no residual, so that no
+M-estimate bounds its influence. Where the other points reject such a point, half of the draws are
+those of the fit without it: the interval holds both answers.
+
 A table's column "runs" (seeds that a row is the mean of) is its weight.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from lm_lab.scaling.contract import Array, Columns
 from lm_lab.scaling.descent import Model, complex_step, descend, huber_losses
 
 NEAR_L1 = 1e-3  # Huber threshold of the first descent, as in 2203.15556
 EFFICIENT = 2.0  # Huber threshold of the last, in noise s.d.
+DECISIVE = 0.75  # leverage: this share of a point's error goes into the law, not into its residual
+DOUBTED = 0.05  # level of the test by which the other points reject a decisive one
 BEST_STARTS, FINALISTS = 12, 3  # of all starts, and of the best after some steps
 
 
@@ -85,17 +92,27 @@ class Data:
     def freedom(self) -> int:
         return len(self.target) - len(self.curve.low)
 
+    def without(self, row: int) -> "Data":
+        """The other points, in the same coordinates."""
+        arrays = {
+            name: np.delete(getattr(self, name), row) for name in ("target", "scaled", "weight")
+        }
+        x = {key: np.delete(column, row) for key, column in self.x.items()}
+        return replace(self, x=x, **arrays)
+
 
 @dataclass(frozen=True)
 class Fitted:
     """A fit and its resamples: theta [P] and `draws` [R P], both of centred columns.
 
-    `noise` is the residual s.d. (scaled, at a point of mean weight), corrected for the parameters.
+    `noise` is the residual s.d. (scaled, at a point of mean weight), corrected for the parameters;
+    `doubted` the decisive point that the others reject, without which half of the draws are.
     """
 
     theta: Array
     draws: Array
     noise: float
+    doubted: int | None = None
 
 
 def evaluate(curve: Curve, theta: Array, x: Columns) -> Array:
@@ -108,7 +125,39 @@ def evaluate(curve: Curve, theta: Array, x: Columns) -> Array:
 def m_estimate(data: Data, resamples: int, rng: np.random.Generator) -> Fitted:
     """The robust fit of this module, with intervals from simulated tables."""
     theta, noise = robust_fit(data)
-    return Fitted(theta, simulate(data, theta, noise, resamples, rng), noise)
+    draws, doubted = simulate(data, theta, noise, resamples, rng), doubted_point(data, theta)
+    if doubted is not None:
+        others, half = data.without(doubted), resamples // 2
+        draws[:half] = simulate(others, *robust_fit(others), half, rng)
+    return Fitted(theta, draws, noise, doubted)
+
+
+def jacobian(data: Data, theta: Array) -> Array:
+    """The derivative [P n] of the target at weighted points, each parameter's of length 1."""
+    derivative = data.model.linearise(theta[None])[1][0] * np.sqrt(data.weight)
+    return derivative / np.maximum(np.linalg.norm(derivative, axis=1, keepdims=True), 1e-300)
+
+
+def leverage(data: Data, theta: Array) -> Array:
+    """[n], 0 to 1: the share of an error of each point by which the law there moves with it."""
+    _, size, directions = np.linalg.svd(jacobian(data, theta), full_matrices=False)
+    return np.sum(directions[size > 1e-9 * size[0]] ** 2, 0)
+
+
+def doubted_point(data: Data, theta: Array) -> int | None:
+    """The decisive point that the others reject most, by its studentised deleted residual about
+    least squares; None: they reject none, or are too few to judge.
+    """
+    if data.freedom < 3:
+        return None
+    (squares,), _ = descend(data.model, data.scaled, data.weight, theta[None])
+    residual = np.sqrt(data.weight) * (data.scaled - data.model.predict(squares[None])[0])
+    share = leverage(data, squares)
+    left = np.maximum(1 - share, 1e-9)
+    others = np.maximum(np.sum(residual**2) - residual**2 / left, 1e-24) / (data.freedom - 1)
+    size = np.where(share > DECISIVE, np.abs(residual) / np.sqrt(others * left), 0.0)
+    limit = stats.t.isf(DOUBTED / 2, data.freedom - 1)
+    return int(np.argmax(size)) if size.max() > limit else None
 
 
 def simulate(

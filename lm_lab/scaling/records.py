@@ -48,6 +48,8 @@ CautionKind = Literal[
     "wide window",
     "lack of fit",
     "compute is not about 6ND",
+    "unusual tokens a parameter",
+    "loss above a guess",
     "held-out budget missed",
 ]
 

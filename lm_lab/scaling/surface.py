@@ -151,14 +151,16 @@ def surface_cautions(fit: SurfaceFit, thetas: Array, lowest_loss: float) -> list
 
 
 def _too_little(points: Points) -> Refusal | None:
-    if len(points.budgets()) < 2:
-        return Refusal(
-            "too few budgets", "approach 3", f"{len(points.budgets())} budget; a surface needs two"
-        )
+    if (budgets := len(points.budgets())) < 2:
+        message = f"{budgets or 'no'} budget{'' if budgets else 's'}; a surface needs two"
+        return Refusal("too few budgets", "approach 3", message)
+    if len(np.unique(points.loss)) < 2:
+        return Refusal("no optimum", "approach 3", "every point has the same loss")
     if len(points) < 6 or len(np.unique(points.params)) < 3:
         sizes = len(np.unique(points.params))
         message = (
-            f"{len(points)} points of {sizes} sizes; five parameters and a residual need 6 of 3"
+            f"{len(points)} points of {sizes} size{'' if sizes == 1 else 's'}; five parameters and "
+            "a residual need 6 of 3"
         )
         return Refusal("too few points", "approach 3", message)
     return None

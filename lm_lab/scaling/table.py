@@ -191,7 +191,9 @@ def _complete(read: dict[str, Array], origins: dict[str, str]) -> None:
             origins[name] += f"; {convention} in {missing.sum()} rows without"
 
     if "params" in read and "tokens" in read:
-        add("flops", 6 * read["params"] * read["tokens"], "assumed C = 6 N D")
+        with np.errstate(over="ignore"):  # checked later, as any other infinite value
+            product = 6 * read["params"] * read["tokens"]
+        add("flops", product, "assumed C = 6 N D")
     elif "params" in read and "flops" in read:
         add("tokens", read["flops"] / (6 * read["params"]), "assumed D = C / (6 N)")
     elif "tokens" in read and "flops" in read:

@@ -1,7 +1,7 @@
 """Checks that a table's sizes, tokens and compute agree: C is 2 to 20 times N D in every
 convention.
 
-Judged before any fit and by N, D and C alone, never by the loss.
+Judged before any fit. No cell is left out by its loss.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,10 @@ Array = np.ndarray
 USUAL = (2.0, 20.0)  # C / (N D): 6 for matrix products, more with attention or an uncounted head
 JUMP = 5.0  # a factor off the trend of the other cells that no convention of counting explains
 POSSIBLE = (0.06, 6000.0)  # beyond: a column is in another unit
+ALONE = 1e3  # a factor in N or D that no design leaves between a few cells and all others
+FEW = 0.1  # of the cells
+USUAL_DATA = (0.1, 1e5)  # D / N of trained models, with room
+UNIFORM = 13.0  # nats: a guess among 440,000 tokens
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ def check_units(points: Points) -> UnitCheck:
         return UnitCheck(np.zeros(0, bool), (), None)
     ratio = points.flops / points.params / points.tokens
     odd = _jumps(np.log(points.params), np.log(ratio))
+    alone, alone_cautions = _alone(points, odd)
     cautions = [
         Caution(
             "run left out",
@@ -44,6 +49,8 @@ def check_units(points: Points) -> UnitCheck:
         )
         for i in np.flatnonzero(odd)
     ]
+    odd = odd | alone
+    cautions += [*alone_cautions, *_doubtful(points.where(~odd))]
     low, high = ratio[~odd].min(), ratio[~odd].max()
     span = f"C / (N D) is {low:.2g} to {high:.2g}"
     if low < USUAL[0] or high > USUAL[1]:
@@ -54,6 +61,43 @@ def check_units(points: Points) -> UnitCheck:
         message = f"{span}, where 6 is usual: a column is in another unit, so no optimum is given"
         refusal = Refusal("units do not agree", "all cells", message)
     return UnitCheck(odd, tuple(cautions), refusal)
+
+
+def _alone(points: Points, odd: Array) -> tuple[Array, list[Caution]]:
+    """Mask of the few cells whose N or D is a factor ALONE from all others, and cautions of those
+    that are not `odd` anyhow.
+
+    Where compute was counted as 6 N D, C / (N D) cannot show that one of the two is wrong.
+    """
+    alone, cautions = odd.copy(), []
+    for letter, values in (("N", points.params), ("D", points.tokens)):
+        order = np.argsort(values, kind="stable")
+        gaps = np.flatnonzero(np.diff(np.log(values[order])) > np.log(ALONE)) + 1
+        groups = [group for group in np.split(order, gaps) if len(group) <= FEW * len(points)]
+        for i in (i for group in groups if len(gaps) for i in group.tolist() if not alone[i]):
+            alone[i] = True
+            message = (
+                f"its {letter} is {values[i]:.3g}, and {np.median(values):.3g} in the middle of "
+                f"all cells, none within x{ALONE:g} of it: left out of every fit; check its unit"
+            )
+            where = f"{points.params[i]:.3g} parameters at {points.budget[i]:.3g} FLOPs"
+            cautions.append(Caution("run left out", where, message))
+    return alone, cautions
+
+
+def _doubtful(points: Points) -> list[Caution]:
+    """Cautions of values that are possible, but usual in another unit or of another quantity."""
+    cautions, data = [], float(np.median(points.tokens / points.params))
+    if not USUAL_DATA[0] <= data <= USUAL_DATA[1]:
+        message = (
+            f"D / N is {data:.2g} in the middle of the cells: check that tokens are no steps or "
+            "sequences, and the units of both"
+        )
+        cautions.append(Caution("unusual tokens a parameter", "all cells", message))
+    if (loss := float(np.median(points.loss))) > UNIFORM:
+        message = f"a loss of {loss:.3g} is above that of a guess: check that it is in nats a token"
+        cautions.append(Caution("loss above a guess", "all cells", message))
+    return cautions
 
 
 def _jumps(log_params: Array, log_ratio: Array) -> Array:

@@ -290,7 +290,8 @@ def compute_at(points: Points, log_params: Array) -> tuple[Array, Array]:
 
 def _too_few(points: Points) -> Refusal:
     where = f"budget {points.budget[0]:.3g}"
-    return Refusal("too few points", where, f"{len(points)} sizes; a parabola needs three")
+    sizes = "1 size" if len(points) == 1 else f"{len(points)} sizes"
+    return Refusal("too few points", where, f"{sizes}; a parabola needs three")
 
 
 def _no_vertex(cut: _Cut, curve: Array, skew: float) -> Refusal | None:

@@ -15,6 +15,7 @@
 Pure: no function changes its arguments. A hand-written list of dicts is a sweep too.
 """
 
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -32,7 +33,7 @@ Sweep = list[Point]
 Spread = Callable[[float], Any]
 """A share in [0, 1) -> a value: how values are spread, as `uniform` and the like give it."""
 
-DIGITS = 6  # of a drawn number, so that logarithms of other machines give the same
+DIGITS = 6  # of a drawn number
 
 
 def param(key: str, values: Iterable[Any]) -> Sweep:
@@ -138,7 +139,35 @@ def sample(spreads: Mapping[str, Spread], count: int, seed: int) -> Sweep:
     ]
 
 
-def uniform(low: float, high: float) -> Spread:
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """A spread of numbers from low to high, equally likely, or with `is_log` their logarithms."""
+
+    low: float
+    high: float
+    is_log: bool
+
+    def __call__(self, share: float) -> float:
+        if self.is_log:
+            return self.rounded(self.low * (self.high / self.low) ** share)
+        return self.rounded(self.low + share * (self.high - self.low))
+
+    def rounded(self, value: float) -> float:
+        """The value to six digits, so that logarithms of other machines give the same."""
+        return min(max(float(f"{value:.{DIGITS}g}"), float(self.low)), float(self.high))
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A spread of values, all equally likely."""
+
+    values: tuple[Any, ...]
+
+    def __call__(self, share: float) -> Any:
+        return self.values[int(share * len(self.values))]
+
+
+def uniform(low: float, high: float) -> Numbers:
     """Numbers between low and high, all equally likely. Raises UserError unless low < high.
 
     >>> uniform(-1.0, 1.0)(0.25)
@@ -146,10 +175,10 @@ def uniform(low: float, high: float) -> Spread:
     """
     if not -math.inf < low < high < math.inf:
         raise UserError(f"uniform: low must be below high, not {low} and {high}")
-    return lambda share: _rounded(low + share * (high - low), low, high)
+    return Numbers(low, high, is_log=False)
 
 
-def log_uniform(low: float, high: float) -> Spread:
+def log_uniform(low: float, high: float) -> Numbers:
     """Numbers between low and high whose logarithms are all equally likely, as for rates and
     decays. Raises UserError unless 0 < low < high.
 
@@ -158,28 +187,23 @@ def log_uniform(low: float, high: float) -> Spread:
     """
     if not 0 < low < high < math.inf:
         raise UserError(f"log_uniform: low must be above 0 and below high, not {low} and {high}")
-    return lambda share: _rounded(low * (high / low) ** share, low, high)
+    return Numbers(low, high, is_log=True)
 
 
-def choice(values: Iterable[Any]) -> Spread:
+def choice(values: Iterable[Any]) -> Choice:
     """One of the values, all equally likely; range(2, 9) for whole numbers. NumPy numbers become
     Python's. Raises UserError where there is no value.
 
     >>> choice(["adamw", "lion"])(0.7)
     'lion'
     """
-    known = [point["choice"] for point in param("choice", values)]
-    return lambda share: known[int(share * len(known))]
+    return Choice(tuple(point["choice"] for point in param("choice", values)))
 
 
 def _share(of: list[Any]) -> float:
     """A number in [0, 1) that a list of plain values decides, and no generator's release."""
     digest = hashlib.sha256(json.dumps(of).encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
-
-
-def _rounded(value: float, low: float, high: float) -> float:
-    return min(max(float(f"{value:.{DIGITS}g}"), float(low)), float(high))
 
 
 def _merge(left: Point, right: Point) -> Point:

@@ -37,14 +37,16 @@ def held_out(
     return [run for run in planned if run.name in names]
 
 
-def must_wait(directory: Path, held: Sequence[Planned]) -> bool:
+def must_wait(directory: Path, held: Sequence[Planned], forecasting: Forecasting | None) -> bool:
     """Whether held-out runs must wait for their forecast: none has begun, and none is registered.
 
-    Once one has begun, as in the sweep of a release that registered nothing, no forecast can come
-    first, and the report says that none did.
+    Once one has begun, as in the sweep of a release that registered nothing, or one that the study
+    has no more, no forecast can come first, and the report says that none did.
     """
-    registered = {name for each in read_sweep(directory).forecasts for name in each.held_out}
-    begun = (run.name in registered or run_directory(directory, run.name).exists() for run in held)
+    sweep = read_sweep(directory)
+    every = [*held, *held_out(directory, sweep.former, forecasting)]
+    registered = {name for each in sweep.forecasts for name in each.held_out}
+    begun = (run.name in registered or run_directory(directory, run.name).exists() for run in every)
     return bool(held) and not any(begun)
 
 

@@ -26,6 +26,7 @@ from lm_lab.sweeps.groups import cost, group
 from lm_lab.sweeps.progress import Counts, Progress
 from lm_lab.sweeps.remaining import Clock
 from lm_lab.sweeps.results import collect, rows_of
+from lm_lab.sweeps.rounds import Pruning, Rounds, launch_rounds
 from lm_lab.sweeps.store import (
     Resolve,
     adopt,
@@ -101,7 +102,39 @@ def launch(
     point, what `review` refuses in the rows of all runs, a directory of another study, or one that
     another launch holds.
     """
-    out: TextIO = stream or sys.stderr
+    begin = functools.partial(
+        _launch,
+        directory=directory,
+        resolve=resolve,
+        command=command,
+        make_runner=make_runner,
+        review=review,
+        environment=functools.cache(environment),
+        out=stream or sys.stderr,
+        forecasting=forecasting,
+        advise=advise,
+    )
+    if study.search is None:
+        return Summary(*begin(study, [], None))
+    return Summary(*launch_rounds(study, study.search, directory, begin))
+
+
+def _launch(
+    study: Study,
+    rounds: Rounds,
+    pruning: Pruning | None,
+    *,
+    directory: Path,
+    resolve: Resolve,
+    command: Command,
+    make_runner: MakeRunner,
+    review: Review | None,
+    environment: Callable[[], Mapping[str, Any]],
+    out: TextIO,
+    forecasting: Forecasting | None,
+    advise: Advise | None,
+) -> tuple[list[Row], list[str]]:
+    """As `launch`, of a study whose sweep ends with the points of the rounds of its search."""
     planned = adopt(directory, plan(study, resolve))
     check(directory, study, planned)
     _check_runs(directory, planned)
@@ -113,9 +146,9 @@ def launch(
         if is_written(directory, study, planned) and all(
             _finished(directory, run.name) for run in planned
         ):
-            return Summary(_gather(directory), [])
+            return _gather(directory), []
         found = environment()
-        write(directory, study, planned, found)
+        write(directory, study, planned, found, rounds)
         if len(planned) < len(study.sweep):
             out.write(
                 f"{len(study.sweep)} points are {len(planned)} different runs; equal ones run "
@@ -130,11 +163,12 @@ def launch(
             runner = make_runner(found["devices"]["platform"])
             held = forecasts.held_out(directory, planned, forecasting)
             work = _Work(directory, command, runner, planned, held, lock.confirm)
-            started = work.finish(forecasting, out)
+            with pruning or contextlib.nullcontext():
+                started = work.finish(forecasting, out)
         finally:
             lock.confirm()
             rows = _gather(directory)
-    return Summary(rows, started)
+    return rows, started
 
 
 def _check_runs(directory: Path, planned: Sequence[Planned]) -> None:
@@ -197,7 +231,7 @@ class _Work:
         names = [name for unit in (*fitted, *held) for name in unit.names]
         if not names:
             return []
-        waits = forecasting is not None and forecasts.must_wait(self.directory, self.held)
+        waits = forecasts.must_wait(self.directory, self.held, forecasting)
         costs = {run.name: cost(run.config) for run in self.planned}
         every = [*fitted, *held]
         every.sort(key=lambda unit: -sum(costs[name] for name in unit.names))
@@ -301,7 +335,7 @@ def _record_failures(directory: Path, outcome: Outcome) -> list[tuple[str, str]]
             state = "failed"
         if state == "running":
             wrong.append((name, "in use by another process; launch again when that has ended"))
-        elif state != "complete":
+        elif state not in ("complete", "pruned"):
             log = outcome.unit.log.relative_to(directory)
             wrong.append((name, f"{state}: {result_of(run).get('message')} (see {log})"))
     return wrong

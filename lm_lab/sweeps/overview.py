@@ -72,7 +72,7 @@ def overview(directory: Path) -> Overview:
 
 def _view(run: Planned, words: str, directory: Path) -> RunView:
     status, result, share, pace, loss = run_status(directory), result_of(directory), 0.0, None, None
-    if status in ("complete", "diverged", "failed"):
+    if status in ("complete", "diverged", "pruned", "failed"):
         share = 1.0
     elif (line := newest_training(directory)) is not None:
         share, loss = paid(run.config, line["tokens"], line["flops"]), line["train/nll"]
@@ -85,7 +85,9 @@ def _view(run: Planned, words: str, directory: Path) -> RunView:
         cost(run.config),
         share,
         loss,
-        (result.get("final") or {}).get("eval/heldout/bits_per_byte"),
+        (result.get("final") or {}).get("eval/heldout/bits_per_byte")
+        if status == "complete"
+        else None,
         result.get("message"),
         pace,
     )

@@ -112,10 +112,14 @@ def _by_view(
 
 
 def write(
-    directory: Path, study: Study, planned: Sequence[Planned], environment: Mapping[str, Any]
+    directory: Path,
+    study: Study,
+    planned: Sequence[Planned],
+    environment: Mapping[str, Any],
+    proposed: Sequence[Sequence[Point]] = (),
 ) -> None:
-    """Writes sweep.json; one that is already there keeps its date, its registered forecasts, and
-    the runs that the study has no more.
+    """Writes sweep.json, with the points that a search has proposed, by round; one that is already
+    there keeps its date, its registered forecasts, and the runs that the study has no more.
 
     Raises UserError as `check`.
     """
@@ -130,6 +134,7 @@ def write(
         environment=dict(environment),
         created=stored.created if stored else datetime.now(UTC).isoformat(timespec="seconds"),
         forecasts=stored.forecasts if stored else [],
+        proposed=[list(points) for points in proposed or (stored.proposed if stored else [])],
         former=[run for run in _stored_runs(directory) if run.name not in names],
     )
     write_sweep(directory, sweep)

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from lm_lab import shipped
 from lm_lab.schema import suggest
 from lm_lab.sweeps.algebra import Sweep
+from lm_lab.sweeps.search import Search
 from lm_lab.types import UserError
 
 
@@ -31,6 +32,8 @@ class Study:
     base       the config that every run starts from
     sweep      the points: flat dicts of dotted overrides (see algebra.py)
     analysis   {"kind": "isoflop", ...}: settings of that kind of analysis, as plain values
+    search     points that a searcher proposes from the results so far, after those of the sweep,
+               which then may be empty (search.py)
 
     >>> seeds = [{"seed": 0}, {"seed": 1}]
     >>> base = lm_lab.load_config(tiny)
@@ -43,6 +46,7 @@ class Study:
     base: ConfigDict
     sweep: Sweep
     analysis: Mapping[str, Any]
+    search: Search | None = None
 
     def __post_init__(self):
         wanted = {
@@ -53,7 +57,7 @@ class Study:
         for field, (kind, words) in (wanted | {"analysis": (Mapping, "a dict")}).items():
             if not isinstance(value := getattr(self, field), kind) or value == "":
                 raise UserError(f"Study: {field} must be {words}, not {value!r}")
-        if not self.sweep:
+        if not self.sweep and self.search is None:
             raise UserError(
                 f"study {self.name!r}: its sweep has no points; give at least one (an empty "
                 "dict is a run)"

@@ -2,6 +2,8 @@
 
 from typing import TypeVar
 
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from lm_lab.types import AdapterFunctions, Batch, Examples, ObjectiveFunctions, UserError
@@ -9,16 +11,28 @@ from lm_lab.types import AdapterFunctions, Batch, Examples, ObjectiveFunctions, 
 T = TypeVar("T")
 
 
-def objective(module: str, made: object) -> ObjectiveFunctions:
+def objective(module: str, made: object, bytes_of: np.ndarray) -> ObjectiveFunctions:
     """The objective that a module made, with checks of its batches and sums that run while it is
-    traced.
+    traced. Examples that have no bytes get them from the tokenizer's table u16[vocab].
     """
     functions = _require(module, "make", made, ObjectiveFunctions)
 
     def prepare(key: Array, examples: Examples) -> Batch:
-        return _require(module, "prepare", functions.prepare(key, examples), Batch)
+        whole = _sized(examples, bytes_of)
+        return _require(module, "prepare", functions.prepare(key, whole), Batch)
 
     return functions._replace(prepare=prepare)
+
+
+def _sized(examples: Examples, bytes_of: np.ndarray) -> Examples:
+    """The examples with the bytes of their tokens, looked up where they have none: on the device of
+    a train program, to which a loader then sends half as much.
+    """
+    if examples.bytes is not None:
+        return examples
+    table, segments = jnp.asarray(bytes_of, jnp.float32), examples.segments
+    sizes = jnp.take(table, examples.tokens, mode="clip")
+    return examples._replace(bytes=sizes if segments is None else sizes * (segments > 0))
 
 
 def adapter(module: str, made: object) -> AdapterFunctions:

@@ -190,7 +190,11 @@ def compile_program(
 
 
 def stack(members: Sequence[Any]) -> Any:
-    """Members' trees as one with a leading axis of members, on the host."""
+    """Members' trees as one with a leading axis of members, on the host; that of one member is not
+    copied.
+    """
+    if len(members) == 1:
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[None], members[0])
     return jax.tree.map(lambda *leaves: np.stack(leaves), *members)
 
 

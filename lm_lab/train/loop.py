@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 from lm_lab.engine.state import TrainState
+from lm_lab.runs import tracking
 from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.feed import task_scores
@@ -27,6 +28,7 @@ def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str,
     notebook) raises KeyboardInterrupt at once. If a device or disk hangs, the process ends
     (watchdog.py).
     """
+    tracking.check()
     with ExitStack() as stack:
         signals = stack.enter_context(Signals("note", keeps_process=keeps_process))
         watchdog = stack.enter_context(Watchdog(signals))

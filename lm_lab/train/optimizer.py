@@ -10,7 +10,7 @@ from jax import Array
 
 from lm_lab import registry, schedules
 from lm_lab.contracts import Optimizer, OptimizerConfig, Schedule, Settings
-from lm_lab.optimizers import clipped
+from lm_lab.optimizers import clipped, decayed
 from lm_lab.schema import Chosen
 from lm_lab.types import Hyper, PyTree
 
@@ -39,11 +39,12 @@ class Update(NamedTuple):
         return schedules.same_rates(*given, steps, other_steps, until)
 
     def make(
-        self, decays: PyTree, hyper: Hyper, rate: Array | float
+        self, roles: PyTree, hyper: Hyper, rate: Array | float
     ) -> optax.GradientTransformation:
-        """Clipping, then the optimizer at `rate`; `decays` has a bool for each parameter."""
+        """Clipping, then the optimizer at `rate`; `roles` has a Role for each parameter."""
         config = self.optimizer_config
-        return clipped(config.clip_norm, self.optimizer.make(config, hyper, rate, decays))
+        about = roles if self.optimizer.reads_roles else decayed(roles)
+        return clipped(config.clip_norm, self.optimizer.make(config, hyper, rate, about))
 
 
 def load(optimizer: Chosen, schedule: Chosen) -> Update:

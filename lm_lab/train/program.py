@@ -13,7 +13,7 @@ from jax import Array
 
 from lm_lab.compute import conventions, flops, parameters
 from lm_lab.contracts import Model
-from lm_lab.data.records import TEXTS
+from lm_lab.data.records import ANSWERS, TEXTS
 from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.carry import CARRY
@@ -21,7 +21,7 @@ from lm_lab.engine.program import evaluate_slots, evaluated_params
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
 from lm_lab.evaluation import likelihood
-from lm_lab.optimizers import decay_mask
+from lm_lab.nn.roles import roles
 from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.task import Task
@@ -111,7 +111,7 @@ def assemble(task: Task) -> Program:
         groups, experiment.data.length, *task.family.attention(experiment.model.settings)
     )
     per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
-    step = _step(task, task.model, slots, steps, decay_mask(state.params))
+    step = _step(task, task.model, slots, steps, roles(state.params))
     evaluate = evaluate_slots(evaluation, slots)
     whole = likelihood.evaluate(
         task.model,
@@ -130,15 +130,15 @@ def assemble(task: Task) -> Program:
     return Program(init, step, evaluate, test, slots, state, adapter, *sizes)
 
 
-def _step(task: Task, model: Model, slots: Slots, steps: int, decays: PyTree) -> Step:
-    """One step of a run of `steps`; `decays` has a bool for each trained parameter."""
+def _step(task: Task, model: Model, slots: Slots, steps: int, roles: PyTree) -> Step:
+    """One step of a run of `steps`; `roles` has the role of each trained parameter."""
     experiment, objective = task.experiment, task.objective
     train, compute = experiment.train, experiment.precision.compute
     gradient = gradients(model, objective, compute, task.adapter, task.carry, train.loss_chunk)
     return train_step(
         accumulate(gradient, train.microbatches),
         objective.prepare,
-        partial(task.update.make, decays),
+        partial(task.update.make, roles),
         lambda step: task.update.rate_factor(step, steps),
         slots,
     )
@@ -173,15 +173,15 @@ def _draw(task: Task) -> Callable[[Hyper, Mapping[str, Array]], PyTree]:
 
 
 def _begin(task: Task, slots: Slots) -> Callable[[Hyper, Mapping[str, Array], PyTree], TrainState]:
-    """(hyper, given, drawn parameters) -> the state before step 0, boxed; the mask of weight decay
-    follows from the boxes.
+    """(hyper, given, drawn parameters) -> the state before step 0, boxed; the roles of parameters
+    follow from the boxes.
     """
 
     def begin(hyper: Hyper, given: Mapping[str, Array], drawn: PyTree) -> TrainState:
         key = jax.random.key(hyper["seed"])
         trained, frozen = task.adapter.split(jax.random.fold_in(key, 1), drawn)
         trained = initial.continued(trained, given)
-        made = partial(task.update.make, decay_mask(trained))
+        made = partial(task.update.make, roles(trained))
         return initial_state(trained, frozen, made, hyper, slots)
 
     return begin
@@ -202,13 +202,14 @@ def _examples(task: Task, rows: int, make: Any) -> Examples:
     records = task.objective_kind.consumes != "stream"
     segments = make(shape, jnp.int32) if records or data.segmented else None
     begins = make((rows,), jnp.bool_) if task.experiment.train.carry_state else None
-    examples = Examples(make(shape, jnp.int32), make(shape, jnp.float32), segments, begins=begins)
+    examples = Examples(make(shape, jnp.int32), None, segments, begins=begins)  # type: ignore[arg-type]
     if task.objective_kind.consumes == "pairs":
         context = (rows, data.context_length or data.length)
         return examples._replace(
             context=make(context, jnp.int32), context_segments=make(context, jnp.int32)
         )
-    labels = (rows, TEXTS) if data.pack else (rows,)
+    alone = (rows, ANSWERS) if task.objective_kind.consumes == "preferences" else (rows,)
+    labels = (rows, TEXTS) if data.pack else alone
     return examples._replace(labels=make(labels, jnp.float32)) if records else examples
 
 
@@ -218,8 +219,7 @@ def _count(task: Task, state: TrainState) -> int:
     reference = task.replace(
         train=dataclasses.replace(experiment.train, microbatches=1, loss_chunk=None)
     )
-    slots, decays = slots_of(task), decay_mask(state.params)
-    step = _step(reference, task.reference_model, slots, 1, decays)
+    step = _step(reference, task.reference_model, slots_of(task), 1, roles(state.params))
     return flops.count(
         step, sharding.unbox(state), abstract_examples(task, experiment.train.batch_size)
     ).total

@@ -177,6 +177,7 @@ class Task:
 
     def examples(self, step: int) -> Examples:
         """The windows [B ...] that a run of the config trains on in a step; a function of the step.
+        Their bytes are None: `objective.prepare` looks them up.
 
         >>> task.examples(3).tokens.shape
         (8, 17)
@@ -267,9 +268,9 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
         _check_carry(experiment, family, kind)
     length = experiment.data.length
     made = kind.make(experiment.objective.settings, length, vocabulary)
-    objective = checked.objective(experiment.objective.name, made)
+    objective = checked.objective(experiment.objective.name, made, text.codec.bytes_of)
     others = {
-        name: _other_objective(name, experiment, family, kind, vocabulary)
+        name: _other_objective(name, experiment, family, kind, vocabulary, text.codec)
         for name in experiment.train.also_evaluate
     }
     eval_objectives = {"heldout": objective, **others}
@@ -322,7 +323,12 @@ def _with_vocabulary(
 
 
 def _other_objective(
-    name: str, experiment: Experiment, family: Family, kind: Objective, vocabulary: Vocabulary
+    name: str,
+    experiment: Experiment,
+    family: Family,
+    kind: Objective,
+    vocabulary: Vocabulary,
+    codec: Codec,
 ) -> ObjectiveFunctions:
     """An objective of config.train.also_evaluate, which reads the windows of training."""
     where, length = f"config.train.also_evaluate: {name!r}", experiment.data.length
@@ -333,7 +339,7 @@ def _other_objective(
     reads = (other.consumes, windows, other.reads_on or not experiment.train.carry_state)
     if reads != (kind.consumes, own, True):
         raise UserError(f"{where} reads other windows than the run; leave it out")
-    return checked.objective(name, other.make(settings, length, vocabulary))
+    return checked.objective(name, other.make(settings, length, vocabulary), codec.bytes_of)
 
 
 def _check_loss_chunk(name: str, objectives: Mapping[str, ObjectiveFunctions]) -> None:

@@ -17,6 +17,7 @@ from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.commits import committed
 from lm_lab.runs.durable import explained, prepare_workdir, set_aside
 from lm_lab.runs.reading import Unreadable
+from lm_lab.runs.status import FINISHED
 from lm_lab.train import branch, carried, identity
 from lm_lab.train.branch import Origin
 from lm_lab.train.counters import BRANCHED, POPULATION, fault_of
@@ -98,7 +99,7 @@ class RunWriter:
             result = records.read_result(self.run.directory)
         except Unreadable as broken:
             return broken
-        self.result = result if result and result["status"] in ("complete", "diverged") else None
+        self.result = result if result and result["status"] in FINISHED else None
         return None
 
     def _is_longer(self, result: Mapping[str, Any]) -> bool:
@@ -114,8 +115,8 @@ class RunWriter:
                 )
         if self._claim.moves_end and result["status"] != "complete":
             raise UserError(
-                f"{directory} diverged at step {result['steps']}, and no other end mends that; "
-                f"{OTHER}"
+                f"{directory} {result['status']} at step {result['steps']}, and no other end mends "
+                f"that; {OTHER}"
             )
         return self._claim.moves_end
 
@@ -323,6 +324,8 @@ class RunWriter:
             self._final |= evaluation
             self._evaluated_step = step
             self._metrics.write({**self._position(step), **evaluation})
+            if step < self._program.steps and (why := records.why_pruned(self.run.directory)):
+                self._end("pruned", step, message=why)
 
     def save(self, step: int, state: PyTree) -> None:
         """Commits the state after `step` steps, in the background."""

@@ -76,7 +76,8 @@ def test_batches_are_a_function_of_the_step():
 
 @pytest.mark.parametrize("own", [points(1.0), points(7.0), ((5, 1.0), (9, 2.0))])
 def test_one_source_is_a_mixture_of_one(own):
-    assert tiny.same_bits(mixed((own,)).chunk(3, 70), stream(0).chunk(3, 70))
+    alone = stream(0).chunk(3, 70)._replace(bytes=None)  # type: ignore[arg-type]
+    assert tiny.same_bits(mixed((own,)).chunk(3, 70), alone)
 
 
 def test_rows_are_planned_the_same_however_they_are_asked_for():

@@ -7,7 +7,7 @@ import pytest
 
 from lm_lab.data import loader, records
 from lm_lab.data.records import TEXTS
-from lm_lab.data.sources import labelled, pairs
+from lm_lab.data.sources import files, labelled, pairs
 from lm_lab.data.text import Text
 from lm_lab.data.tokenizers import byte
 from lm_lab.schema import Chosen
@@ -218,6 +218,84 @@ def test_packed_texts_keep_their_labels(tmp_path):
             assert text == f"text {int(2 * labels[number])}"
             seen.add(text)
     assert len(seen) > 20
+
+
+PREFERENCES = [
+    (f"ask {number // 2}", f"good {number}", "bad" * (number % 4 + 1)) for number in range(60)
+]
+
+
+def preferences(tmp_path, **changes):
+    """Batches of PREFERENCES, by side."""
+    names = ("prompt", "chosen", "rejected")
+    lines = [json.dumps(dict(zip(names, record))) for record in PREFERENCES]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
+    fields = {name: name for name in names}
+    source = Chosen("files", files.Config(path=(str(tmp_path / "a.jsonl"),), **fields))
+    config = loader.Config(source=source, **{"length": 48, "holdout_fraction": 0.3, **changes})
+    dataset = Text(config, tmp_path / "cache").dataset
+    return [
+        loader.cut(config, split, window=0, stride=0, batch_size=4, seed=0)
+        for split in (dataset.train, dataset.heldout)
+    ]
+
+
+def preferences_of(rows):
+    """The records (prompt, chosen, rejected) of rows."""
+    for tokens, segments, labels in zip(
+        *(leaf.reshape(-1, leaf.shape[-1]) for leaf in (rows.tokens, rows.segments, rows.labels))
+    ):
+        count = int(segments.max())
+        assert labels.tolist() == ([1.0, 0.0] * len(labels))[:count] + [0.0] * (len(labels) - count)
+        assert not tokens[segments == 0].any()
+        for first in range(1, count, 2):
+            answers = [tokens[segments == number] for number in (first, first + 1)]
+            ends = [np.flatnonzero(answer == END) for answer in answers]
+            assert [own[-1] + 1 for own in ends] == [len(answer) for answer in answers]
+            split = [np.split(answer, own + 1) for answer, own in zip(answers, ends)]
+            (prompt, chosen, _), (again, rejected, _) = (
+                [TOKENIZER.decode(part) for part in parts] for parts in split
+            )
+            assert prompt == again
+            yield prompt, chosen, rejected
+
+
+def test_both_answers_stand_side_by_side_and_a_prompt_is_on_one_side(tmp_path):
+    train, heldout = preferences(tmp_path)
+    sides = [list(preferences_of(train.once(0, 60))), list(preferences_of(heldout.once(0, 60)))]
+    assert sorted(sides[0] + sides[1]) == sorted(PREFERENCES)
+    prompts = [{prompt for prompt, _, _ in side} for side in sides]
+    assert not prompts[0] & prompts[1]
+    seen = list(preferences_of(train.chunk(0, train.steps_per_epoch)))
+    assert len(set(seen)) == len(seen) > len(sides[0]) - 4
+    stacked = train.chunk(1, 2)
+    assert all((whole[1] == part).all() for whole, part in zip(stacked[:3], train.at(2)))
+    with pytest.raises(
+        UserError, match=r"config\.data\.length: \d+ of \d+ train records have more"
+    ):
+        preferences(tmp_path, length=20)
+
+
+def test_packed_preferences_are_those_that_stand_alone(tmp_path, capsys):
+    train, heldout = preferences(tmp_path)
+    packed, _ = preferences(tmp_path, length=160, pack=True)
+    assert "Records fill" in capsys.readouterr().err
+    assert packed.chunk(0, 1).labels.shape == (1, 4, TEXTS)
+    assert heldout.chunk(0, 1).labels.shape == (1, 4, 2)
+    alone, together = (
+        sorted(preferences_of(each.once(0, each.epoch_rows))) for each in (train, packed)
+    )
+    assert alone == together
+    assert packed.epoch_rows < train.epoch_rows / 2
+
+
+def test_preferences_without_prompts_are_not_one_group(tmp_path):
+    lines = [json.dumps({"chosen": f"a{n}", "rejected": f"b{n}"}) for n in range(40)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    fields = {"chosen": "chosen", "rejected": "rejected"}
+    source = Chosen("files", files.Config(path=(str(tmp_path / "a.jsonl"),), **fields))
+    dataset = Text(loader.Config(source=source, holdout_fraction=0.3), tmp_path / "cache").dataset
+    assert 4 < len(dataset.heldout.records.offsets) < 24
 
 
 def test_a_row_has_no_more_texts_than_places():

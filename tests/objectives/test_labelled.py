@@ -1,5 +1,5 @@
-"""Classification and regression: sums over texts, padding does not count, and labels that cannot be
-learnt are refused.
+"""Classification, regression and preferences: sums over texts, padding does not count, and labels
+that cannot be learnt are refused.
 """
 
 import jax
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lm_lab.contracts import ModelInfo
-from lm_lab.objectives import classification, regression
+from lm_lab.objectives import classification, regression, reward
 from lm_lab.types import Examples, UserError, Vocabulary
 from tests import tiny
 
@@ -63,6 +63,23 @@ def test_packed_texts_have_the_sums_that_they_have_one_a_row():
     assert found["nll"] == pytest.approx(float(expected), rel=tiny.ROUNDING)
     assert float(found["weight"]) == 4
     assert float(found["correct"]) == float((alone.argmax(-1) == classes).sum())
+
+
+def test_preferences_are_choices_by_bradley_and_terry():
+    segments = jnp.asarray([[1, 1, 2, 2], [1, 2, 3, 4], [0, 0, 0, 0]], jnp.int32)
+    labels = jnp.asarray([[1.0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]])
+    given = Examples(tiny.tokens(3, 4), jnp.ones((3, 4)), segments, labels=labels)
+    objective = reward.make(reward.Config(), 4, VOCABULARY)
+    batch = objective.prepare(jax.random.key(0), given)
+    assert batch.inputs.pooled is not None
+    assert batch.inputs.pooled.shape == (3, 4)
+    scores = np.random.default_rng(0).normal(size=(3, 4, 1))
+    found = objective.loss(jnp.asarray(scores, jnp.float32), batch)
+    leads = np.array([scores[0, 0] - scores[0, 1], *(scores[1, ::2] - scores[1, 1::2])])
+    expected = -np.log(1 / (1 + np.exp(-leads))).sum()
+    assert found["nll"] == pytest.approx(expected, rel=10 * tiny.ROUNDING)
+    assert float(found["weight"]) == 3
+    assert float(found["correct"]) == (leads > 0).sum()
 
 
 @pytest.mark.parametrize("label", [3.0, -1.0, 0.5])

@@ -1,4 +1,5 @@
 import dataclasses
+import importlib
 
 import flax.linen as nn
 import jax
@@ -7,9 +8,10 @@ import numpy as np
 import optax
 import pytest
 
+from lm_lab import registry
 from lm_lab.engine.sharding import unbox
-from lm_lab.nn.roles import Parameter, Role
-from lm_lab.optimizers import adamw, clipped, decay_mask, lion, sgd
+from lm_lab.nn.roles import Parameter, Role, roles
+from lm_lab.optimizers import adafactor, adamw, clipped, decay_mask, lion, muon, sgd
 from tests.tiny import ROUNDING, distance
 
 PARAMS = {"kernel": jnp.array([[3.0, -4.0]]), "scale": jnp.array([2.0])}
@@ -33,7 +35,8 @@ def made(module, clip_norm=None, rate=0.1, **fields):
     traced = [f.name for f in dataclasses.fields(config) if f.metadata["traced"]]
     values = {name: getattr(config, name) for name in traced}
     hyper = {name: jnp.float32(value) for name, value in values.items() if value is not None}
-    return clipped(clip_norm, module.OPTIMIZER.make(config, hyper, rate, decay_mask(PARAMS)))
+    about = roles(PARAMS) if module.OPTIMIZER.reads_roles else decay_mask(PARAMS)
+    return clipped(clip_norm, module.OPTIMIZER.make(config, hyper, rate, about))
 
 
 class Plain(nn.Module):
@@ -100,7 +103,87 @@ def test_sgd_is_that_of_its_definition(momentum):
     assert distance(followed(transform, GRADIENTS), wanted) < ROUNDING
 
 
-@pytest.mark.parametrize("module", [adamw, lion, sgd])
+def orthogonal(matrix):
+    """Five Newton-Schulz steps (Jordan et al., 2024) in float64."""
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / np.linalg.norm(x)
+    for _ in range(5):
+        product = x @ x.T
+        x = 3.4445 * x + (-4.775 * product + 2.0315 * product @ product) @ x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def test_muon_makes_the_momentum_of_each_kernel_orthogonal_and_the_rest_moves_by_adam():
+    random = np.random.default_rng(0)
+    shapes = {"layers": (3, 4, 6), "head": (4, 5), "scale": (4,)}
+    kinds = {"layers": Role("kernel", "attention"), "head": Role("kernel", "head"), "scale": Role()}
+    params = {name: random.standard_normal(shape) for name, shape in shapes.items()}
+    gradients = [jax.tree.map(lambda leaf, s=s: leaf * s + s, params) for s in (1.0, -0.4, 0.3)]
+    hyper = {"weight_decay": 0.2, "momentum": 0.9, "beta1": 0.8, "beta2": 0.95}
+    transform = muon.OPTIMIZER.make(muon.OPTIMIZER.Config(), hyper, 0.1, kinds)
+    moved, state = jax.tree.map(jnp.float32, params), None
+    state = transform.init(moved)
+    for gradient in gradients:
+        updates, state = transform.update(jax.tree.map(jnp.float32, gradient), state, moved)
+        moved = optax.apply_updates(moved, updates)
+
+    kernels, m = params["layers"].copy(), 0.0
+    for t, gradient in enumerate(gradients, start=1):
+        g = gradient["layers"]
+        m = 0.9 * m + 0.1 * g
+        ahead = 0.9 * m / (1 - 0.9 ** (t + 1)) + 0.1 * g / (1 - 0.9**t)
+        direction = 0.2 * np.sqrt(6) * np.stack([orthogonal(matrix) for matrix in ahead])
+        kernels = kernels - 0.1 * (direction + 0.2 * kernels)
+    assert distance(moved["layers"], kernels) < 10 * ROUNDING  # fifteen products on end
+    rest = {name: params[name] for name in ("head", "scale")}
+    adam = optax.adamw(0.1, 0.8, 0.95, 1e-8, weight_decay=0.2, mask={"head": True, "scale": False})
+    state = adam.init(rest)
+    for gradient in gradients:
+        updates, state = adam.update({name: gradient[name] for name in rest}, state, rest)
+        rest = optax.apply_updates(rest, updates)
+    assert distance({name: moved[name] for name in rest}, rest) < ROUNDING
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_adafactor_is_the_papers(relative):
+    random = np.random.default_rng(0)
+    params, rows, columns = random.standard_normal((3, 4)), 0.0, 0.0
+    gradients = [random.standard_normal((3, 4)) for _ in range(3)]
+    config = adafactor.OPTIMIZER.Config(relative=relative, factored_from=2)
+    hyper = {"weight_decay": 0.2, "decay_exponent": 0.8}
+    transform = adafactor.OPTIMIZER.make(config, hyper, 0.1, True)
+    moved = jnp.float32(params)
+    state = transform.init(moved)
+    for t, gradient in enumerate(gradients, start=1):
+        updates, state = transform.update(jnp.float32(gradient), state, moved)
+        moved = optax.apply_updates(moved, updates)
+        beta = 1 - t**-0.8
+        rows = beta * rows + (1 - beta) * (gradient**2).mean(1)
+        columns = beta * columns + (1 - beta) * (gradient**2).mean(0)
+        update = gradient / np.sqrt(np.outer(rows, columns) / rows.mean())
+        update /= max(1.0, np.sqrt((update**2).mean()))
+        size = max(1e-3, np.sqrt((params**2).mean())) if relative else 1.0
+        params = params - 0.1 * (size * update + 0.2 * params)
+    assert distance(moved, params) < ROUNDING
+
+
+@pytest.mark.parametrize("name", registry.names("optimizers"))
+def test_every_optimizer_descends_a_quadratic(name):
+    module = importlib.import_module(f"lm_lab.optimizers.{name}")
+    transform = made(module, rate=0.02, weight_decay=0.0)
+    gradient = jax.grad(lambda params: sum((leaf**2).sum() / 2 for leaf in params.values()))
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = transform.update(gradient(params), state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    params, _ = jax.lax.scan(step, (PARAMS, transform.init(PARAMS)), length=1500)[0]
+    for name, leaf in params.items():
+        assert abs(leaf).max() < 0.2 * abs(PARAMS[name]).max()
+
+
+@pytest.mark.parametrize("module", [adamw, lion, sgd, muon, adafactor])
 def test_without_a_gradient_a_matrix_shrinks_by_rate_times_decay_and_a_scale_stays(module):
     still = jax.tree.map(jnp.zeros_like, GRADIENTS[0])
     params = followed(made(module, weight_decay=0.5), [still])

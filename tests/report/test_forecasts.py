@@ -74,7 +74,11 @@ def registered_in(study: stored.Sweep, **changes) -> Registered:
         analysis=study.study.analysis,
         fitted=[row["name"] for row in fitted],
         left_out=[],
-        held_out=[row["name"] for row in study.rows if row["budget_flops"] == HELD],
+        held_out=[
+            row["name"]
+            for row in study.rows
+            if row["budget_flops"] == HELD and row["status"] != "failed"
+        ],
         results_sha256=hash_of_results(fitted, study.study.analysis),
     )
     return sealed(made)
@@ -121,6 +125,18 @@ def test_what_was_changed_after_looking_is_said(study):
     rows = [row | {"loss": 9.0} if row["budget_flops"] == 1e11 else row for row in sweep.rows]
     edited = dataclasses.replace(sweep, rows=rows)
     assert "no longer those of its hash" in forecasts.statements(edited, ANALYSIS)[0]
+
+
+@pytest.mark.parametrize("why", ["failed", "left the study"])
+def test_held_out_runs_without_a_result_are_said_and_the_others_compared(study, why):
+    sweep = with_forecast(study, registered_in(study))
+    *others, last = [row for row in sweep.rows if row["budget_flops"] == HELD]
+    kept = [row for row in sweep.rows if row is not last]
+    rows = [*kept, last | {"status": "failed"}] if why == "failed" else kept
+    words = forecasts.statements(dataclasses.replace(sweep, rows=rows), ANALYSIS)[0]
+    assert f"{why}, and the others alone are compared" in words
+    observed = FORECASTER.observe(others, Settings(held_out_budget=HELD))
+    assert f"Observed: {observed:.4g}" in words
 
 
 def test_coverage_is_counted_over_studies(study, tmp_path, capsys):

@@ -48,3 +48,8 @@ def test_a_ladder_is_shown_with_its_residual_and_noise(tmp_path):
     assert "(seeds 0.7" in axes.get_title()  # 1 % / sqrt(2), of two values 1 % apart
     assert len(axes.lines) == 8  # a curve a rung, and where it begins
     assert {hit.runs for hit in hits(drawing)} == {tuple(names) for names in rungs.values()}
+    rungs[3e12] = ["none"]  # a run without a curve
+    _, table = ladder.blocks({"decoder": rungs}, sweep)
+    assert table.rows[0][3] == "below; 6 of 7 runs have a curve"
+    (table,) = ladder.blocks({"decoder": {3e11: rungs[3e11], 3e12: ["none"]}}, sweep)
+    assert table.rows[0][3] == "1 rung; a collapse needs two; 2 of 3 runs have a curve"

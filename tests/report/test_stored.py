@@ -77,8 +77,24 @@ def test_a_damaged_result_is_one_line(tmp_path, content):
         _ = stored.read(tmp_path).results
 
 
-def test_an_arm_that_names_a_choice_has_its_runs_when_planned_and_when_read():
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_arm_that_names_a_choice_has_its_runs_in_a_table_of_any_release(tmp_path, version):
     arm = {"model.block": "mamba", "model.depth": 6}
-    for key in ("model.block", "model.block.name"):  # as planned, and as a table is read
-        rows = [{key: "mamba", "model.depth": 6}, {key: "rg_lru", "model.depth": 6}]
-        assert stored.sharing(arm, rows) == rows[:1]
+    study = {
+        **({} if version == 1 else {"version": version}),
+        "name": "s",
+        "created": "then",
+        "analysis": {"arms": {"mamba": arm}},
+        "runs": [
+            {"name": name, "overrides": {**arm, "model.block": name}, "config": {}}
+            for name in ("mamba", "rg_lru")
+        ],
+    }
+    (tmp_path / "sweep.json").write_text(json.dumps(study))
+    table = "name,status,model.block,model.depth\n"
+    table += "".join(f"{name},complete,{name},6\n" for name in ("mamba", "rg_lru"))
+    (tmp_path / "results.csv").write_text(table)
+    read = stored.read(tmp_path)
+    assert list(read.rows[0])[2:] == read.overrides
+    (arms,) = read.study.analysis["arms"].values()
+    assert stored.sharing(arms, read.rows) == read.rows[:1]

@@ -28,6 +28,33 @@ def test_a_cell_in_another_unit_is_left_out_of_every_fit(isoflop):
     assert wrong.frontiers == without.frontiers
 
 
+@pytest.mark.parametrize("column, factor", [("params", 1e6), ("tokens", 1e-9)])
+def test_a_cell_in_another_unit_is_left_out_where_compute_was_counted_from_it(
+    isoflop, column, factor
+):
+    points = isoflop(noise=0.002)
+    values = getattr(points, column).copy()
+    values[9] *= factor
+    points = replace(points, **{column: values})
+    points = replace(points, flops=6 * points.params * points.tokens)
+    check = check_units(points)
+    assert np.flatnonzero(check.odd).tolist() == [9]
+    assert kinds(check.cautions) == ["run left out"]
+
+
+@pytest.mark.parametrize(
+    "changed, kind",
+    [
+        (lambda p: replace(p, tokens=p.tokens / 5e5, flops=p.flops / 5e5), "unusual tokens"),
+        (lambda p: replace(p, params=p.tokens, tokens=p.params), "unusual tokens"),
+        (lambda p: replace(p, loss=100 * p.loss), "loss above a guess"),
+    ],
+)
+def test_what_is_possible_but_usual_of_another_quantity_is_doubted(isoflop, changed, kind):
+    (caution,) = check_units(changed(isoflop())).cautions
+    assert caution.kind.startswith(kind)
+
+
 def test_tokens_in_billions_give_no_optimum(isoflop):
     points = isoflop()
     found = analyse_isoflop(replace(points, tokens=points.tokens / 1e9), resamples=5)

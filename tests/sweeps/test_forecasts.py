@@ -144,6 +144,13 @@ def test_a_sweep_whose_held_out_runs_have_begun_registers_nothing(start, directo
     assert len(widths(directory)) == 5
 
 
+def test_a_held_out_run_that_the_study_lost_has_begun_all_the_same(start, directory):
+    start(chain(FITTED, param("model.width", [128])), forecasting=False)
+    start(FITTED)  # the run stays in the directory
+    start(chain(FITTED, param("model.width", [256])))
+    assert read_sweep(directory).forecasts == []
+
+
 def test_a_study_that_grows_keeps_its_forecast(start, directory):
     start(chain(FITTED, HELD))
     first = read_sweep(directory).forecasts

@@ -113,6 +113,18 @@ def test_a_member_that_diverges_is_recorded_and_stops_no_other(tmp_path, undistu
     assert same_bits(kept(runs[1 - diverging])[0][1], kept(alone[0])[0][1])
 
 
+def test_a_member_that_is_given_up_ends_after_its_next_evaluation_and_stops_no_other(tmp_path):
+    runs = runs_in(tmp_path, THREE[:2])
+    runs[0].directory.mkdir()
+    (runs[0].directory / records.PRUNE).write_text("given up at step 2\n")
+    pruned, whole = loop.train(runs)
+    assert (pruned["status"], pruned["steps"]) == ("pruned", 4)
+    assert pruned["message"] == "given up at step 2"
+    assert pruned["tokens"] == whole["tokens"] / 2
+    assert (whole["status"], whole["steps"]) == ("complete", 8)
+    assert loop.train(runs) == [pruned, whole]  # it is left alone
+
+
 def test_parameters_that_the_last_step_ruined_are_a_divergence(tmp_path):
     doomed = {
         "train.steps": 1,

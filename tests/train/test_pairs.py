@@ -4,14 +4,16 @@ and `evaluate` reproduces them.
 
 import json
 
+import jax
 import pytest
 
 from lm_lab.cli import evaluate as command
+from lm_lab.data.records import TEXTS
 from lm_lab.runs import records
 from lm_lab.train import loop, restore
 from lm_lab.train.compiled import compile_program
 from lm_lab.train.evaluate import evaluate
-from lm_lab.train.program import assemble
+from lm_lab.train.program import abstract_examples, assemble
 from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
@@ -102,6 +104,23 @@ def test_classes_and_values_are_learnt(tmp_path):
         UserError, match=r"config\.objective\.classes: \d+ labels are none of 0 \.\. 1"
     ):
         compile_program([tiny.bound(wrong.experiment)])
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_step_on_preferences_has_the_shapes_of_the_loader(pack, tmp_path):
+    names = {name: name for name in ("prompt", "chosen", "rejected")}
+    lines = [json.dumps({**names, "prompt": str(number)}) for number in range(60)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    source = {"name": "files", "path": str(tmp_path / "a.jsonl"), **names}
+    data = {"source": source, "length": 80, "pack": pack}
+    task = tiny.bound(tiny.resolve({"objective": {"name": "reward"}, "data": data})[0])
+    examples = task.examples(0)
+    expected = abstract_examples(task, len(examples.tokens))
+    found = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), examples)
+    assert found == expected
+    assert assemble(task).params["head"] == task.experiment.model.settings.width + 1
+    batch = jax.eval_shape(task.objective.prepare, jax.random.key(0), expected)
+    assert batch.weights.shape == (len(examples.tokens), TEXTS if pack else 2)
 
 
 @pytest.mark.parametrize("family", ["decoder", "encoder", "encoder_decoder", "rnn", "state_space"])

@@ -98,7 +98,7 @@ def codec(
 
     def encode_all(inputs: Sequence[str]) -> list[np.ndarray]:
         tokenizer = library.plain.encode_batch_fast(list(inputs), add_special_tokens=False)
-        return as_arrays([begin + part.ids if begin else part.ids for part in tokenizer], dtype)
+        return as_arrays((begin + part.ids if begin else part.ids for part in tokenizer), dtype)
 
     def decode(ids: Any) -> str:
         visible = [

@@ -8,6 +8,8 @@ space, and without byte fallback for characters too rare to have a piece.
 import dataclasses
 import hashlib
 import io
+import itertools
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -21,6 +23,10 @@ from lm_lab.schema import setting
 from lm_lab.types import Codec, Encoder, UserError
 
 SPACE = "\u2581"
+# Characters of a text, on average, beyond which SentencePiece is quicker with an array for each
+# text than with a list.
+LONG = 100
+TEXTS = 512  # short texts a core that are encoded at once: their lists stay in its cache
 LONGEST_BYTES = (
     100_000  # of a text in training; longer ones are cut, as SentencePiece would skip them
 )
@@ -98,8 +104,7 @@ def make(config: Config, learnt: bytes) -> Codec:
         return processor.EncodeAsNumpy(text).astype(dtype)
 
     def encode_all(texts: Sequence[str]) -> list[np.ndarray]:
-        # -1: a thread for each core
-        return subword.as_arrays(processor.Encode(list(texts), num_threads=-1), dtype)
+        return encode_batch(processor, list(texts), dtype)
 
     def decode(ids: Any) -> str:
         flat = np.asarray(ids).ravel().tolist()
@@ -121,6 +126,16 @@ def make(config: Config, learnt: bytes) -> Codec:
         unknown=np.array([*map(spells, range(count)), False]),
     )
     return normal_forms.behind(codec, config.normal_form)
+
+
+def encode_batch(processor: Any, texts: list[str], dtype: np.dtype) -> list[np.ndarray]:
+    """The ids of each text, by a thread for each core (num_threads=-1)."""
+    if sum(map(len, texts)) > LONG * len(texts):
+        return subword.narrowed(processor.EncodeAsNumpy(texts, num_threads=-1), dtype)
+    many = TEXTS * (os.cpu_count() or 1)
+    some = (texts[first : first + many] for first in range(0, len(texts), many))
+    lists = (processor.EncodeAsIds(part, num_threads=-1) for part in some)
+    return subword.as_arrays(itertools.chain.from_iterable(lists), dtype)
 
 
 def written_by(processor: Any, number: int) -> bytes:

@@ -18,7 +18,7 @@ import sentencepiece
 
 from lm_lab.contracts import Tokenizer
 from lm_lab.data.subword import as_arrays
-from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, written_by
+from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, encode_batch, written_by
 from lm_lab.runs import reading
 from lm_lab.schema import setting
 from lm_lab.types import Codec, Encoder, UserError
@@ -61,8 +61,10 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     dtype = np.min_scalar_type(vocab - 1)
 
     def by_ids(texts: Sequence[str]) -> list[np.ndarray]:
-        ids_of_texts = target.Encode(list(texts), num_threads=-1)  # -1: a thread for each core
-        return as_arrays([begin + part for part in ids_of_texts] if begin else ids_of_texts, dtype)
+        if not begin:
+            return encode_batch(target, list(texts), dtype)
+        ids_of_texts = target.EncodeAsIds(list(texts), num_threads=-1)  # a thread for each core
+        return as_arrays([begin + part for part in ids_of_texts], dtype)
 
     def encoder(processor: Any) -> Callable[[str], np.ndarray]:
         unknown = ids.get(processor.IdToPiece(processor.unk_id()), 0)

@@ -1,6 +1,7 @@
 """Curves of a metric against a setting: planted means and noise, the words, the page."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +93,18 @@ def test_what_cannot_be_drawn_is_said():
         check(settings(arms={"gone": {"train.initial": "x"}}), rows())
     with pytest.raises(UserError, match="is measured by no complete run; did you mean 'accuracy'"):
         analyse(rows(), settings(metric="acuracy"))
+
+
+def test_an_arm_without_a_complete_run_is_named():
+    made = rows()
+    for row in made:
+        if row["name"].startswith("from scratch"):
+            row |= {"status": "failed", "accuracy": None}
+    results = analyse(made, settings())
+    assert results.absent == (("from scratch", (1000.0, 10000.0)),)
+    stored = Sweep(Path(), SweepRecord(name="labels", runs=[], created="2026"), [])
+    (notice,) = curves.report(results, stored).sections[0].blocks
+    assert "from scratch: no run at data.train_documents = 1,000 and 10,000" in notice.message
 
 
 def test_the_page(tmp_path):

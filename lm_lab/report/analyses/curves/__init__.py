@@ -56,7 +56,16 @@ def _headlines(results: Results) -> list[Headline]:
 
 
 def _cautions(results: Results) -> list[Notice]:
-    notices = []
+    settings = results.settings
+    notices = [
+        Notice(
+            "an arm has no point",
+            f"{arm}: no run at {settings.against} = "
+            f"{formatting.listed([formatting.grouped(value) for value in values])} is complete "
+            f"with {settings.metric}, so it is not compared there.",
+        )
+        for arm, values in results.absent
+    ]
     single = [
         value for value in results.values if value not in {at for at, *_ in results.deviations}
     ]

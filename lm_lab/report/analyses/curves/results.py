@@ -61,6 +61,8 @@ class Results:
     settings: Settings
     points: tuple[Point, ...]  # by `at`, the best first
     deviations: tuple[tuple[float, float, int], ...]  # (at, s.d. of a seed, degrees of freedom)
+    # (arm, values of the setting at which the study has runs of it, none of which has the metric)
+    absent: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
     def at(self, value: float) -> list[Point]:
         """The points at a value of the setting, the best first."""
@@ -133,9 +135,20 @@ def analyse(rows: Sequence[Row], settings: Settings) -> Results:
         for arm, at, varied_settings, runs in cells
     ]
     best = _best(points, settings)
-    return Results(
-        settings, tuple(best), tuple((at, *deviation) for at, deviation in sorted(noise.items()))
-    )
+    deviations = tuple((at, *deviation) for at, deviation in sorted(noise.items()))
+    return Results(settings, tuple(best), deviations, _absent(rows, points, settings))
+
+
+def _absent(
+    rows: Sequence[Row], points: Sequence[Point], settings: Settings
+) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    """The arms with the values of the setting at which they have runs but no point."""
+    shown, absent = {(point.arm, point.at) for point in points}, []
+    for arm, shared in settings.arms.items():
+        planned = {float(row[settings.against]) for row in sharing(shared, rows)}
+        if missing := tuple(sorted(at for at in planned if (arm, at) not in shown)):
+            absent.append((arm, missing))
+    return tuple(absent)
 
 
 def _cells(runs: Sequence[Row], settings: Settings) -> dict[tuple[float, str], list[Row]]:

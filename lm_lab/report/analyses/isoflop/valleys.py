@@ -1,5 +1,6 @@
 """IsoFLOP valleys: loss against size at each budget, with the parabolas of approach 2."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,8 +16,13 @@ BESIDE = 6  # budgets whose names fit beside their curves
 MOST_NAMES = 20  # budgets whose names fit into a legend; with more, colour alone tells them apart
 
 
-def figure(analysis: IsoflopAnalysis, source: Source) -> Figure:
-    """The figure with its caption."""
+def figure(analysis: IsoflopAnalysis, source: Source) -> Figure | None:
+    """The figure with its caption; None if no budget has the three sizes of a valley and a surface
+    was fitted: its figure (one_at_a_time.py) has the same points, with curves.
+    """
+    sizes = Counter(point.budget for point in analysis.points)
+    if max(sizes.values()) < 3 and analysis.surface is not None:
+        return None
     hidden = above_frame(analysis, source)
     caption = (
         "Held-out loss against parameters N, one colour a compute budget. Solid: each size at the "
