@@ -343,12 +343,13 @@ class EvalTask(NamedTuple, Generic[ConfigT]):
 @dataclasses.dataclass(frozen=True)
 class Unit:
     """A command that finishes some runs of one program, by their names; its output is appended to
-    the log.
+    the log. It begins when the files of `after` are there (sweeps/executors: next_ready).
     """
 
     names: tuple[str, ...]
     command: tuple[str, ...]
     log: Path
+    after: tuple[Path, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -274,13 +274,13 @@ class _Work:
         overrides = {run.name: run.overrides for run in self.planned}
         for name in started:
             _forget_failure(self._place(name))
-        for stage in self._stages(units):
-            with contextlib.closing(self.runner.run(stage)) as outcomes:
-                for outcome in outcomes:
-                    self.confirm()
-                    for name, message in _record_failures(self.directory, outcome):
-                        progress.say(f"run {name} ({describe(overrides[name])}): {message}")
-                    progress.show()
+        in_order = [unit for stage in self._stages(units) for unit in stage]
+        with contextlib.closing(self.runner.run(in_order)) as outcomes:
+            for outcome in outcomes:
+                self.confirm()
+                for name, message in _record_failures(self.directory, outcome):
+                    progress.say(f"run {name} ({describe(overrides[name])}): {message}")
+                progress.show()
         return started
 
     def _stages(self, units: Sequence[Unit]) -> list[list[Unit]]:
@@ -291,22 +291,21 @@ class _Work:
     def _units(self, runs: Sequence[Planned]) -> list[Unit]:
         stages = trunks.stages(runs, trunks.is_branch)
         return [
-            _unit(self.directory, names, self.command)
+            _unit(self.directory, left, self.command)
             for stage in stages
             for part in group(stage, self.runner.workers)
-            if (names := [run.name for run in part if not _finished(self.directory, run.name)])
+            if (left := [run for run in part if not _finished(self.directory, run.name)])
         ]
 
     def _place(self, name: str) -> Path:
         return run_directory(self.directory, name)
 
 
-def _unit(directory: Path, names: Sequence[str], command: Command) -> Unit:
-    return Unit(
-        tuple(names),
-        tuple(command(directory, names)),
-        run_directory(directory, names[0]) / "log.txt",
-    )
+def _unit(directory: Path, runs: Sequence[Planned], command: Command) -> Unit:
+    names = [run.name for run in runs]
+    log = run_directory(directory, names[0]) / "log.txt"
+    after = [file for run in runs if (file := trunks.awaited(directory, run))]
+    return Unit(tuple(names), tuple(command(directory, names)), log, tuple(after))
 
 
 def _finished(directory: Path, name: str) -> bool:

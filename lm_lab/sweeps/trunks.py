@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lm_lab.runs.sweep import Planned
+from lm_lab.runs.commits import committed, folder_of
+from lm_lab.runs.sealed import MANIFEST
+from lm_lab.runs.sweep import Planned, run_directory
 from lm_lab.sweeps.algebra import Point
 from lm_lab.train.sections import END, deciding, key_table
 from lm_lab.types import UserError
@@ -84,8 +86,19 @@ def renamed(run: Planned, names: Mapping[str, str]) -> Planned:
     return dataclasses.replace(run, config=with_trunk(run.config, names[trunk]))
 
 
+def awaited(directory: Path, run: Planned) -> Path | None:
+    """The file whose presence says that the trunk of a run has kept the step at which it begins;
+    None for a run that needs none, as it is no branch, or has saved once itself.
+    """
+    trunk = trunk_of(run.config)
+    if trunk is None or committed(run_directory(directory, run.name) / "checkpoints"):
+        return None
+    step = run.config["train"]["branch_step"]
+    return folder_of(run_directory(directory, trunk) / "checkpoints", step) / MANIFEST
+
+
 def stages(items: Sequence[T], branches: Callable[[T], bool]) -> list[list[T]]:
-    """Those that can begin at once, then those that wait for a trunk; no stage is empty."""
+    """Trunks and other runs, then those that wait for a trunk; no stage is empty."""
     parts = [[item for item in items if branches(item) == late] for late in (False, True)]
     return [part for part in parts if part]
 

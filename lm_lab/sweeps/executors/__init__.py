@@ -1,10 +1,10 @@
 """Where the runs of a sweep are computed, one executor per file."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from lm_lab import registry
-from lm_lab.contracts import UnitRunner
+from lm_lab.contracts import Unit, UnitRunner
 from lm_lab.schema import build
 
 
@@ -14,3 +14,13 @@ def choose(name: str, settings: Mapping[str, object]) -> Callable[[str], UnitRun
     """
     executor = registry.load("sweeps.executors", name, "executor")
     return functools.partial(executor.make, build(executor.Config, settings, "executor"))
+
+
+def next_ready(waiting: Sequence[Unit], is_idle: bool) -> Unit | None:
+    """The first unit that may begin; None where all wait for files of units that run. Where no unit
+    runs (`is_idle`), nobody will write these files, and the first begins, to say what it misses.
+    """
+    for unit in waiting:
+        if all(file.exists() for file in unit.after):
+            return unit
+    return waiting[0] if waiting and is_idle else None

@@ -22,6 +22,7 @@ from pathlib import Path
 from lm_lab.contracts import Executor, Outcome, Unit
 from lm_lab.runs.durable import atomic_write, explained, make_folder
 from lm_lab.schema import setting
+from lm_lab.sweeps.executors import next_ready
 from lm_lab.sweeps.executors.local import explain, said_since
 from lm_lab.types import UserError
 
@@ -102,13 +103,18 @@ class SlurmArrays:
         return self.config.workers
 
     def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]:
-        """Submits all units, and waits. Jobs that are left when the iterator is closed are
-        cancelled: their runs save first. Raises UserError for what sbatch refuses.
+        """Submits units as soon as they may begin, and waits. Jobs that are left when the iterator
+        is closed are cancelled: their runs save first. Raises UserError for what sbatch refuses.
         """
         tries = {unit.names: 0 for unit in units}
-        tasks = self._submit(units)
+        waiting, tasks = list(units), list[_Task]()
         try:
-            while tasks:
+            while tasks or waiting:
+                ready: list[Unit] = []
+                while unit := next_ready(waiting, is_idle=not tasks and not ready):
+                    waiting.remove(unit)
+                    ready.append(unit)
+                tasks += self._submit(ready)
                 queue = _queue(tasks)
                 again: list[Unit] = []
                 for task in list(tasks):

@@ -1,5 +1,6 @@
 """Local processes: bounded, pinned, explained, and gone when their launcher is."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -53,6 +54,21 @@ def test_outcomes_say_how_and_why(unit):
     assert outcomes["killed"].message == "killed by SIGKILL (out of memory?)"
     assert outcomes["absent"].message == "cannot start /no/such/program: No such file or directory"
     assert units[1].log.read_text() == "half\n\nno luck\n"
+
+
+def test_a_unit_begins_when_its_own_file_is_there_while_others_go_on(unit, tmp_path):
+    kept, seen = tmp_path / "kept", tmp_path / "seen"
+    wait = f"for i in $(seq 600); do test -e {seen} && exit 0; sleep 0.1; done; exit 9"
+    trunk = unit("trunk", f"sleep 0.2; touch {kept}; {wait}")  # ends when its branch has begun
+    branch = dataclasses.replace(unit("branch", f"test -e {kept} && touch {seen}"), after=(kept,))
+    lost = dataclasses.replace(unit("lost", "exit 5"), after=(tmp_path / "never",))
+    outcomes = list(LocalProcesses(3).run([lost, trunk, branch]))
+    assert {outcome.unit.names[0]: outcome.code for outcome in outcomes} == {
+        "trunk": 0,
+        "branch": 0,
+        "lost": 5,
+    }
+    assert outcomes[-1].unit.names == ("lost",)  # after all others, to say what it misses
 
 
 def test_a_log_grows_and_only_the_last_attempt_explains(unit):
