@@ -1,12 +1,12 @@
 """The suite runs on 8 virtual CPU devices, with compiled programs kept between runs outside the
 tree.
 
-On a CPU most of its time is compiling by LLVM, so programs are compiled with few optimisations,
-here and in the processes that tests start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false is set.
-Tests compile with XLA's older emitters, which take half of the time of those that users have. Tests
-marked `released`, and all processes, compile the programs of runs with the emitters that users
-have: only with these is a member of a population equal in every bit to its solo run, and a resumed
-run to an undisturbed one. XLA_FLAGS, if set, holds for all.
+On a CPU most of its time is compiling, so programs are compiled with few optimisations, here and in
+the processes that tests start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false is set. Tests compile
+with XLA's older emitters, which take a third of the time of those that users have, and its preset
+for fast compilation. Processes, and tests marked `released`, compile the programs of runs with the
+emitters that users have: only with these is a member of a population that shares a frozen model
+equal to its solo run in every bit. XLA_FLAGS, if set, holds for all.
 """
 
 import gc
@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -23,9 +23,6 @@ import pytest
 # Tracing makes millions of objects, nearly none of them in a cycle, so the collector would only
 # cost time.
 gc.set_threshold(200_000, 20, 100)
-
-# Tests compare whole folders, in which Python would leave its bytecode.
-sys.dont_write_bytecode = True
 
 # nohup ignores SIGHUP, and processes inherit that: a handler of our own gives them the default.
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
@@ -59,6 +56,7 @@ if OLDER:
     # busy machine 8 devices may wait for one another longer than the 40 s after which XLA aborts.
     quick = (
         "--xla_cpu_use_fusion_emitters=false",
+        "--xla_cpu_opt_preset=FAST_COMPILE",
         "--xla_cpu_parallel_codegen_split_count=1",
         "--xla_cpu_collective_call_terminate_timeout_seconds=300",
     )
@@ -70,8 +68,12 @@ compile_ahead = jax.stages.Lowered.compile
 
 
 def as_released(lowered, compiler_options=None, **more):
-    """`Lowered.compile` with the emitters of a release, and its 32 pieces of a program."""
-    released = {"xla_cpu_use_fusion_emitters": True, "xla_cpu_parallel_codegen_split_count": 32}
+    """`Lowered.compile` with the emitters of a release, its preset, and its 32 pieces."""
+    released = {
+        "xla_cpu_use_fusion_emitters": True,
+        "xla_cpu_opt_preset": "CPU_OPT_PRESET_DEFAULT",
+        "xla_cpu_parallel_codegen_split_count": 32,
+    }
     return compile_ahead(lowered, released | (compiler_options or {}), **more)
 
 
@@ -99,16 +101,6 @@ def shared_data() -> Path:
     return data
 
 
-@pytest.fixture(scope="module")
-def older_emitters() -> Iterator[None]:
-    """Runs, too, are compiled by the older emitters: for tests that compare no population with
-    solo runs.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax.stages.Lowered, "compile", compile_ahead)
-        yield
-
-
 @pytest.fixture
 def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn but not saved: saving takes most of the time of a report."""
@@ -130,6 +122,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.xdist_group(folder(item) or item.location[0]))
     items.sort(key=lambda item: [name != folder(item) for name in TOGETHER])
+
+
+def pytest_collection_finish() -> None:
+    """Keeps the bytecode of what was collected; tests compare whole folders, in which Python would
+    leave it. What was imported lives to the end, so the collector need not look at it.
+    """
+    sys.dont_write_bytecode = True
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Finds what tests left open in one collection rather than in the five of pytest."""
+    gc.collect()
+    gc.freeze()
 
 
 SLOWEST = 12  # files that the summary names

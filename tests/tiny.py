@@ -128,6 +128,11 @@ def tokens(rows: int = 2, length: int = LENGTH, seed: int = 0, vocab: int = VOCA
     return jnp.asarray(np.random.default_rng(seed).integers(0, vocab, (rows, length)), jnp.int32)
 
 
+def normal(*shape: int, seed: int = 0) -> jax.Array:
+    """Normal numbers f32, drawn on the host: jax.random would compile them for each shape."""
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
 def inputs(family: str, tokens_BL: jax.Array, *where: Any, context_segments: Any = None) -> Inputs:
     """Inputs of these tokens (segments, positions), with a context of the upper half of the
     vocabulary, no token twice in a row, where the family reads one.
@@ -148,7 +153,8 @@ def examples(
 ) -> Examples:
     """Random windows of length + 1 tokens, a byte each."""
     shape = (rows, length + 1)
-    return Examples(tokens(*shape, seed=seed), jnp.ones(shape, jnp.float32), segments)
+    ones = jnp.asarray(np.ones(shape, np.float32))
+    return Examples(tokens(*shape, seed=seed), ones, segments)
 
 
 def distance(one: Any, other: Any) -> float:
@@ -179,5 +185,5 @@ def same_bits(one: Any, other: Any) -> bool:
 
 
 def member(tree: Any, index: int) -> Any:
-    """One member of a population's tree."""
-    return jax.tree.map(lambda x: x[index], tree)
+    """One member of a population's tree, on the host, where an index compiles nothing."""
+    return jax.tree.map(lambda x: x[index], jax.device_get(tree))

@@ -39,9 +39,7 @@ def built(family="decoder"):
 def trained(config, params, seed=1, change=0.3):
     """Adapters as training leaves them: nothing is 0, and lengths have changed."""
     adapters = lora.init(jax.random.key(seed), config, params)
-    return jax.tree.map(
-        lambda x: x + change * jax.random.normal(jax.random.key(seed + x.size), x.shape), adapters
-    )
+    return jax.tree.map(lambda x: x + change * tiny.normal(*x.shape, seed=seed + x.size), adapters)
 
 
 UNFUSED = {
@@ -213,9 +211,9 @@ def test_a_merge_into_bfloat16_says_what_it_loses():
     # W is N(0, 1/in) and the delta 1 % of it: bfloat16 has 8 bits, so rounding errs uniformly by up
     # to 2^-9 of the power of two below W, 0.16 % of W in root mean square, 16 % of the delta;
     # float32 loses 2^-16 of that.
-    kernel = jax.random.normal(jax.random.key(0), (256, 256)) / 16
-    down = jax.random.normal(jax.random.key(1), (256, 4)) / 16
-    up = jax.random.normal(jax.random.key(2), (4, 256)) * 0.01 / 2
+    kernel = tiny.normal(256, 256) / 16
+    down = tiny.normal(256, 4, seed=1) / 16
+    up = tiny.normal(4, 256, seed=2) * 0.01 / 2
     adapters = {"layer": {"down_kernel": down, "up_kernel": up}}
     config = lora.Config(rank=4, alpha=4.0)
     halved = {"layer": {"kernel": kernel.astype(jnp.bfloat16)}}

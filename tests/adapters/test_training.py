@@ -6,7 +6,6 @@ import signal
 from functools import cache
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -17,19 +16,25 @@ from lm_lab.engine.state import frozen_slot
 from lm_lab.engine.step import accumulate, chunk, gradients, populate
 from lm_lab.nn.trees import flatten
 from lm_lab.runs.commits import committed, read_record
+from lm_lab.train import loop, restore
 from lm_lab.train import program as programs
-from lm_lab.train import restore
 from lm_lab.train.compiled import compile_program
-from lm_lab.train.loop import train
 from lm_lab.train.preemption import Preempted
 from lm_lab.train.run import Run
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import DEPTH, LENGTH, ROUNDING, ROWS, WIDTH, distance, member, same_bits
+from tests.train.launched import compile_once
 
 LORA = {"adapter.name": "lora", "adapter.rank": 2, "adapter.dropout": 0.2}
 BYTES = 257
+
+
+@pytest.fixture(autouse=True)
+def shared_programs(monkeypatch):
+    """Runs of one program compile it once."""
+    monkeypatch.setattr(loop, "compile_program", compile_once)
 
 
 def run_of(directory, changes):
@@ -37,17 +42,32 @@ def run_of(directory, changes):
 
 
 @cache
-def stepped(also=False):
-    """(state before, state after two steps, metrics) of a run with an adapter."""
+def compiled_engine(also=False):
+    """(a function of some steps, the same compiled, the compiled initialisation) of a run with an
+    adapter.
+    """
     changes = LORA | ({"adapter.also_train": ["head"]} if also else {})
-    experiment = tiny.resolve(changes)[0]
-    program = programs.assemble(tiny.bound(experiment))
-    before = jax.jit(lambda hyper: unbox(program.init(hyper, {})))(programs.hyper_of(experiment))
-    examples = jax.tree.map(
-        lambda *x: jnp.stack(x), *(tiny.examples(seed=seed) for seed in range(2))
-    )
-    after, metrics = jax.jit(chunk(program.step))(before, examples)
-    return before, after, metrics
+    program = programs.assemble(tiny.bound(tiny.resolve(changes)[0]))
+    step = chunk(program.step)
+    return step, jax.jit(step), jax.jit(lambda hyper: unbox(program.init(hyper, {})))
+
+
+def hyper(seed):
+    return programs.hyper_of(tiny.resolve(LORA | {"seed": seed})[0])
+
+
+def one_step(seed):
+    """The examples of a step."""
+    return jax.tree.map(lambda x: x[None], tiny.examples(seed=seed))
+
+
+@cache
+def stepped(also=False):
+    """(state before, state after two steps, metrics of the second) of a run with an adapter."""
+    _, step, init = compiled_engine(also)
+    before = init(hyper(seed=0))
+    between, _ = step(before, one_step(0))
+    return before, *step(between, one_step(1))
 
 
 def test_only_adapters_move_and_only_they_have_moments():
@@ -120,28 +140,19 @@ def flops_of_xla(changes):
     return (lowered.cost_analysis() or {})["flops"]
 
 
-@pytest.fixture(scope="module")
-def solo_runs():
-    """(a function of some steps, the same compiled, the states of two runs before the steps)"""
-    program = programs.assemble(tiny.bound(tiny.resolve(LORA)[0]))
-    begin = jax.jit(lambda hyper: unbox(program.init(hyper, {})))
-    starts = [begin(programs.hyper_of(tiny.resolve(LORA | {"seed": seed})[0])) for seed in (0, 7)]
-    step = chunk(program.step)
-    return step, jax.jit(step), starts
-
-
 # A map of members that share nothing is one of runs without an adapter (engine/test_step.py).
 @pytest.mark.parametrize("how, shared", [("map", True), ("vmap", True), ("vmap", False)])
-def test_a_member_of_a_population_is_its_solo_run(solo_runs, how, shared):
-    (step, compiled, starts), slots = solo_runs, {"frozen": frozen_slot(shared)}
+def test_a_member_of_a_population_is_its_solo_run(how, shared):
+    (step, compiled, init), slots = compiled_engine(), {"frozen": frozen_slot(shared)}
+    starts = [init(hyper(seed)) for seed in (0, 7)]
     if shared:
         starts = [state._replace(slots=starts[0].slots) for state in starts]
-    examples = [jax.tree.map(lambda x: x[None], tiny.examples(seed=seed)) for seed in (0, 7)]
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *starts)
+    examples = [one_step(seed) for seed in (0, 7)]
+    stacked = jax.tree.map(lambda *x: np.stack(x), *starts)
     if shared:
         stacked = stacked._replace(slots=starts[0].slots)
     together, _ = jax.jit(populate(step, how, slots))(
-        stacked, jax.tree.map(lambda *x: jnp.stack(x), *examples)
+        stacked, jax.tree.map(lambda *x: np.stack(x), *examples)
     )
     for index, (own, text) in enumerate(zip(starts, examples)):
         solo, _ = compiled(own, text)
@@ -152,18 +163,20 @@ def test_a_member_of_a_population_is_its_solo_run(solo_runs, how, shared):
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """The directory of a run from which others are initialised."""
-    directory = tmp_path_factory.mktemp("base") / "run"
-    train([run_of(directory, {"train.steps": 4})])
-    return directory
+    return trained(run_of(tmp_path_factory.mktemp("base") / "run", {"train.steps": 4}))[0]
 
 
 @pytest.fixture(scope="module")
 def adapted(base, tmp_path_factory):
-    """(directory, result) of a run with an adapter that was initialised from `base`, for tests
-    marked `released`: other runs are compared with its bits.
-    """
-    directory = tmp_path_factory.mktemp("adapted") / "run"
-    return directory, train([tuned(directory, base)])[0]
+    """(directory, result) of a run with an adapter that was initialised from `base`."""
+    return trained(tuned(tmp_path_factory.mktemp("adapted") / "run", base))
+
+
+def trained(run):
+    """(directory, result) of a run, for fixtures of the module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "compile_program", compile_once)
+        return run.directory, loop.train([run])[0]
 
 
 def tuned(directory, base, **more):
@@ -186,7 +199,7 @@ def test_a_run_begins_with_another_and_saves_its_adapter_alone(base, adapted):
 
 
 def test_what_was_adapted_without_a_beginning_is_found_again_from_its_seed(tmp_path):
-    train([run_of(tmp_path, LORA)])
+    loop.train([run_of(tmp_path, LORA)])
     family, config, params = restore.load_params(tmp_path)
     assert (family, config.width) == ("decoder", WIDTH)
     assert params["head"]["kernel"].shape == (WIDTH, BYTES)
@@ -212,22 +225,23 @@ def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(base, adapted, tmp
     with monkeypatch.context() as patch:
         patch.setattr(RunWriter, "log", interrupted)
         with pytest.raises(Preempted):
-            train([stopped])
-    train([stopped])
+            loop.train([stopped])
+    loop.train([stopped])
     ends = (restore.load_params(each)[2] for each in (adapted[0], stopped.directory))
     assert same_bits(*ends)
 
 
+@pytest.mark.released
 def test_another_base_is_refused(base, tmp_path):
     copy = tmp_path / "base"
     shutil.copytree(base, copy)
     run = tuned(tmp_path / "run", copy)
-    train([run])
+    loop.train([run])
     (tmp_path / "run" / "result.json").unlink()
     shutil.rmtree(copy)
-    train([run_of(copy, {"train.steps": 4, "seed": 5})])
+    loop.train([run_of(copy, {"train.steps": 4, "seed": 5})])
     with pytest.raises(UserError, match="its adapter was trained on other parameters than"):
-        train([run])
+        loop.train([run])
     with pytest.raises(UserError, match="its adapter was trained on other parameters"):
         restore.load_params(tmp_path / "run")
 
@@ -254,7 +268,7 @@ def test_another_base_is_refused(base, tmp_path):
 )
 def test_mistakes_are_named_before_anything_is_stored(base, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
-        train([run_of(tmp_path / "run", LORA | {"train.initial": str(base)} | changes)])
+        loop.train([run_of(tmp_path / "run", LORA | {"train.initial": str(base)} | changes)])
     assert not (tmp_path / "run" / "config.json").exists()
 
 
@@ -264,7 +278,7 @@ def test_members_that_begin_with_one_run_share_it_and_are_their_solo_runs(base, 
     compiled = compile_program([tiny.bound(run.experiment) for run in together])
     assert compiled.program.slots["frozen"].shared
     assert jax.tree.leaves(compiled.start().slots)[0].ndim == 2
-    train(together)
+    loop.train(together)
     ends = (restore.load_params(each)[2] for each in (tmp_path / "member0", adapted[0]))
     assert same_bits(*ends)
 
@@ -277,15 +291,15 @@ def test_the_state_is_sharded_as_its_kernels_are(base, tmp_path):
         "adapter.dora": True,
         "adapter.dropout": 0.0,
     }
-    sharded = train([run_of(tmp_path / "sharded", LORA | {"train.initial": str(base)} | changes)])[
-        0
-    ]
-    solo = train([tuned(tmp_path / "solo", base, adapter__dora=True, adapter__dropout=0.0)])[0]
+    sharded = loop.train(
+        [run_of(tmp_path / "sharded", LORA | {"train.initial": str(base)} | changes)]
+    )[0]
+    solo = loop.train([tuned(tmp_path / "solo", base, adapter__dora=True, adapter__dropout=0.0)])[0]
     assert sharded["final"]["eval/heldout/nll"] == pytest.approx(
         solo["final"]["eval/heldout/nll"], rel=1e-4
     )
     experiment = tiny.resolve(LORA | {"train.initial": str(base)} | changes)[0]
-    shardings = flatten(compile_program([tiny.bound(experiment)]).placed.params["lora"])
+    shardings = flatten(compile_once([tiny.bound(experiment)]).placed.params["lora"])
     assert shardings["layers/feed_forward/up/down_kernel"].spec == jax.P(
         "population", None, "fsdp", None
     )
@@ -320,5 +334,5 @@ def test_a_probe_reads_the_features_of_a_run_by_a_head_that_it_trains(base, tmp_
     assert same_bits(state.slots["frozen"]["model"]["layers"], begun["layers"])
     head = state.params["params"]["head"] if adapter == "lora" else state.params["head"]
     assert head["kernel"].shape == (1, WIDTH, 2)
-    final = train([run])[0]["final"]
+    final = loop.train([run])[0]["final"]
     assert final["eval/heldout/accuracy"] == 1.0

@@ -23,8 +23,6 @@ from lm_lab.runs.config import read_config_file
 from tests.cli import cli_helpers
 from tests.cli.cli_helpers import killed_at, lm_lab
 
-pytestmark = pytest.mark.released
-
 
 @pytest.mark.parametrize("command", main.COMMANDS)
 def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]):

@@ -20,8 +20,6 @@ from lm_lab.train.run import Run
 from lm_lab.types import UserError
 from tests import tiny
 
-pytestmark = pytest.mark.usefixtures("older_emitters")
-
 GPT2 = {
     "model.norm": "layer",
     "model.norm_bias": True,

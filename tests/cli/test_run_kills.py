@@ -13,7 +13,7 @@ import pytest
 from tests.cli.cli_helpers import assert_same_run, killed_at, lm_lab, start, stored
 from tests.sweeps.fakes import wait_for
 
-pytestmark = [pytest.mark.processes, pytest.mark.released]
+pytestmark = pytest.mark.processes
 
 MOMENTS = [
     ("lm_lab.runs.records.write_environment", 1),  # during the start, after config.json

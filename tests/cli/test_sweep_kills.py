@@ -21,7 +21,7 @@ from tests.cli.cli_helpers import (
 )
 from tests.sweeps.fakes import wait_for
 
-pytestmark = [pytest.mark.processes, pytest.mark.released]
+pytestmark = pytest.mark.processes
 
 STUDY = """
 import importlib.util
@@ -119,28 +119,3 @@ def test_members_that_a_kill_left_at_different_steps_end_in_the_same_bits(
     for name in names[:3]:
         assert_same_run(tmp_path / "runs" / name, sweep / "runs" / name)
     assert records(tmp_path / "runs" / names[3]) == records(sweep / "runs" / names[3])
-
-
-def test_a_population_that_grows_and_shrinks_under_kills_ends_in_the_same_records(
-    tmp_path: Path, sweep: Path
-):
-    """As when --workers changes between launches, which cuts the same runs into other units."""
-    shutil.copy(sweep / "sweep.json", tmp_path)
-    names = [row["name"] for row in rows(sweep)][:2]
-    for members, call in ((names[:1], 3), (names, 2), (names[:1], 1)):
-        ended = killed_at(
-            "SIGKILL", "lm_lab.runs.commits.surplus", call, "members", tmp_path, *members
-        )
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert lm_lab("members", tmp_path, names[0]).returncode == 0
-    shutil.copy(
-        tmp_path / "sweep.json", tmp_path / "runs" / names[1] / "result.json"
-    )  # as if an editor had been there
-    ended = lm_lab("members", tmp_path, *names)
-    assert ended.returncode == 0
-    assert (
-        "result.json: not the result of a run (status is absent); set aside as "
-        "result.json.damaged-1" in ended.stderr
-    )
-    for name in names:
-        assert_same_run(tmp_path / "runs" / name, sweep / "runs" / name)

@@ -25,7 +25,6 @@ from tests.tiny import LENGTH, ROUNDING, ROWS, distance, member, same_bits
 
 EXPERIMENT = tiny.resolve()[0]
 OBJECTIVE = tiny.bound(EXPERIMENT).objective
-PROGRAM = programs.assemble(tiny.bound(EXPERIMENT))
 STEPS = 3
 
 
@@ -156,11 +155,12 @@ def test_a_member_of_a_population_is_its_solo_run(how):
     hypers = jax.tree.map(
         lambda *leaves: jnp.stack(leaves), *[state.hyper for state in solo_starts]
     )
-    init = populate_init(PROGRAM.init, PROGRAM.slots)
+    program = programs.assemble(tiny.bound(EXPERIMENT))
+    init = populate_init(program.init, program.slots)
     starts = jax.jit(lambda hyper: unbox(init(hyper, {})))(hypers)
     streams = [stream(seed=index) for index in range(len(MEMBERS))]
     examples = jax.tree.map(lambda *leaves: jnp.stack(leaves), *streams)
-    population = jax.jit(populate(chunk(step_of()), how, PROGRAM.slots))(starts, examples)
+    population = jax.jit(populate(chunk(step_of()), how, program.slots))(starts, examples)
     solo = jax.jit(chunk(step_of()))
     for index, (own, text) in enumerate(zip(solo_starts, streams)):
         assert same_bits(member(starts, index), own)

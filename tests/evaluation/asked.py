@@ -1,5 +1,5 @@
-"""Runs of every generative family that were never trained, and what one unpadded pass says of
-them.
+"""Runs of every generative family that were never trained, and what one pass over one row says of
+them, with no padding before it.
 """
 
 from functools import partial
@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import log_softmax
 
 from lm_lab import config as configs
 from lm_lab.runs.config import write_config
@@ -56,7 +57,7 @@ def _settings(name: str, changes: dict[str, Any] | None) -> dict[str, Any]:
 def params_of(task: Task, seed: int = 0) -> Any:
     """Parameters as they are drawn, far from uniform, so that contexts matter."""
     drawn = tiny.params_of(task.model, example_batch(task).inputs, seed)
-    return jax.tree.map(lambda leaf: leaf * 2.5, drawn)
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) * np.float32(2.5)), drawn)
 
 
 def store(directory: Path, task: Task, params: Any) -> None:
@@ -67,9 +68,9 @@ def store(directory: Path, task: Task, params: Any) -> None:
 
 
 def by_one_pass(task: Task, params: Any, given: list[int], target: list[int]) -> tuple[float, bool]:
-    """(nats of the target, whether it is greedy), from one pass over one row without padding."""
+    """(nats of the target, whether it is greedy), from one pass over one row."""
     logits = logits_of(task, params, given, target[:-1])[-len(target) :]
-    nats = jax.nn.log_softmax(logits)[np.arange(len(target)), np.asarray(target)]
+    nats = log_softmax(logits, axis=-1)[np.arange(len(target)), target]
     return float(nats.sum()), bool((logits.argmax(-1) == np.asarray(target)).all())
 
 
@@ -83,17 +84,22 @@ def written(task: Task, params: Any, given: list[int], tokens: int) -> list[int]
 
 def logits_of(
     task: Task, params: Any, given: list[int], shown: list[int], learnt: bool = True
-) -> jax.Array:
-    """f32[L V] of one row: tokens that are given, and more that are shown after them. `learnt`:
+) -> np.ndarray:
+    """f64[L V] of one row: tokens that are given, and more that are shown after them. `learnt`:
     a prefix model sees what is given as in training, and not as text that is gone on from.
     """
-    row = jnp.asarray([[*given, *shown]])
+    ids = [*given, *shown]
+    begin = len(given) - 1 if task.family.needs_context else 0
+    # Causal: what stands behind a row changes none of its logits, and rows of one length are of one
+    # program.
+    behind = max(0, begin + (LENGTH // 2 if task.family.needs_context else LENGTH) - len(ids))
+    row = jnp.asarray(np.asarray([ids + behind * [0]], np.int32))
     inputs = Inputs(row)
     if task.family.needs_context:
-        inputs = Inputs(row[:, len(given) - 1 :], context=row[:, : len(given)])
+        inputs = Inputs(row[:, begin:], context=row[:, : len(given)])
     elif task.experiment.objective.name == "prefix" and learnt:
-        inputs = Inputs(row, prefix=jnp.arange(row.shape[1])[None] < len(given))
-    return _apply(task.model, params, inputs)[0]
+        inputs = Inputs(row, prefix=jnp.asarray(np.arange(row.shape[1])[None] < len(given)))
+    return np.asarray(_apply(task.model, params, inputs), np.float64)[0, : len(ids) - begin]
 
 
 @partial(jax.jit, static_argnums=0)

@@ -15,9 +15,8 @@ from tests import tiny
 VOCAB, NEW, STOP = 4, 3, 2
 ROWS = [[3, 1, 0], [1], [0, 3]]
 MODEL = tiny.model(vocab=VOCAB)
-VARIABLES = {
-    "params": jax.tree.map(lambda x: 3 * x, tiny.params_of(MODEL, Inputs(tiny.tokens(vocab=VOCAB))))
-}
+DRAWN = tiny.params_of(MODEL, Inputs(tiny.tokens(vocab=VOCAB)))
+VARIABLES = {"params": jax.tree.map(lambda x: jnp.asarray(3 * np.asarray(x)), DRAWN)}
 
 
 def every_text(row):

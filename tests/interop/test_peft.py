@@ -16,7 +16,7 @@ from lm_lab.interop import peft as ours
 from lm_lab.interop import tensors
 from lm_lab.types import Inputs, UserError
 from tests.interop import parity
-from tests.tiny import distance
+from tests.tiny import distance, normal
 
 pytestmark = pytest.mark.torch
 transformers = pytest.importorskip("transformers")
@@ -210,9 +210,7 @@ def test_adapters_trained_here_have_the_same_logits_there(family, dora, tmp_path
     if family == "gpt2" and not dora:  # a part of c_attn alone
         settings = replace(settings, targets=("query", "value", "feed_forward"))
     adapters = lora.init(jax.random.key(0), settings, twin.params)
-    adapters = jax.tree.map(
-        lambda x: x + 0.2 * jax.random.normal(jax.random.key(x.size), x.shape), adapters
-    )
+    adapters = jax.tree.map(lambda x: x + 0.2 * normal(*x.shape, seed=x.size), adapters)
     tokens = np.random.default_rng(0).integers(0, 23, (2, 9))
     ours.save(tmp_path / "adapter", settings, adapters, twin.family, twin.config)
     model = loaded(tmp_path / "adapter", MODELS[family]())

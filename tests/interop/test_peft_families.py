@@ -11,6 +11,7 @@ import pytest
 from lm_lab.adapters import lora
 from lm_lab.interop import peft as ours
 from lm_lab.types import UserError
+from tests import tiny
 from tests.interop import parity
 
 pytestmark = pytest.mark.torch
@@ -81,9 +82,7 @@ def test_peft_loads_what_is_written(make, tmp_path):
     twin = parity.read(make(), tmp_path)
     settings = lora.Config(rank=2, alpha=4.0, targets=TARGETS[make])
     adapters = lora.init(jax.random.key(0), settings, twin.params)
-    adapters = jax.tree.map(
-        lambda x: x + 0.2 * jax.random.normal(jax.random.key(x.size), x.shape), adapters
-    )
+    adapters = jax.tree.map(lambda x: x + 0.2 * tiny.normal(*x.shape, seed=x.size), adapters)
     ours.save(tmp_path / "adapter", settings, adapters, twin.family, twin.config)
     with warnings.catch_warnings(), parity.quiet():
         warnings.simplefilter("ignore")

@@ -35,7 +35,7 @@ def failing_examples(name: str, names: dict[str, Any]) -> list[str]:
     return failed if tests else [name]
 
 
-@pytest.mark.usefixtures("older_emitters", "unsaved")
+@pytest.mark.usefixtures("unsaved")
 def test_the_guide_runs_and_so_do_the_examples(notebook: types.ModuleType):
     """One test, so that what the guide trained is there for the examples."""
     for block in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL):

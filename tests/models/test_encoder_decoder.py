@@ -167,7 +167,7 @@ def test_logits_are_those_of_the_formulas(changes):
 @pytest.mark.parametrize("positions", ["relative", "sinusoidal", "learned"])
 def test_every_token_of_a_context_is_read_with_all_the_others_and_in_order(positions):
     model, params = built(positions=positions, depth=1)
-    probe = jax.random.normal(jax.random.key(1), (WIDTH,))
+    probe = tiny.normal(WIDTH)
     context = INPUTS.context.at[1].set(INPUTS.context[0, jnp.asarray([1, 0, *range(2, CONTEXT)])])
 
     def encoded(table):

@@ -165,7 +165,7 @@ def gradient(family, changes, mesh=None, **how):
     model = type(tried.model)(dataclasses.replace(tried.config, **how))
     tokens = jnp.tile(tried.inputs.tokens, (4, 1))
     given = tiny.inputs(family, tokens)
-    weights = jax.random.normal(jax.random.key(1), (*tokens.shape, VOCAB))
+    weights = tiny.normal(*tokens.shape, VOCAB)
     rngs = {"dropout": jax.random.key(0)}
 
     def loss(params, given):

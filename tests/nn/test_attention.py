@@ -93,7 +93,7 @@ PACKED = jnp.where(jnp.arange(256) < jnp.asarray([[100], [200]]), 1, 2)
 def test_splash_attention_is_the_plain_one(segments, softcap, window, scope):
     places = jnp.arange(256)
     mask = make_mask(places[:, None] - places, segments, segments, window=window, scope=scope)
-    weights = jax.random.normal(jax.random.key(0), (2, 256, 4, 32))
+    weights = tiny.normal(2, 256, 4, 32)
 
     def fused_loss(q, k, v):
         return (
@@ -117,8 +117,8 @@ def test_attention_by_rows_is_the_plain_one(segments, window, biased):
     mask = make_mask(places[:, None] - places, segments, segments, window=window)[
         ..., :length, :length
     ]
-    added = jax.random.normal(jax.random.key(1), (1, 4, length, length)) if biased else None
-    weights = jax.random.normal(jax.random.key(0), (2, length, 4, 32))
+    added = tiny.normal(1, 4, length, length, seed=1) if biased else None
+    weights = tiny.normal(2, length, 4, 32)
     q_k_v = [x[:, :length] for x in grouped()]
 
     def loss(kernel, given):

@@ -6,10 +6,10 @@ import pytest
 from lm_lab.engine.sharding import unbox
 from lm_lab.nn.experts import Experts, Mixture, load_balancing_loss
 from lm_lab.nn.feed_forward import FeedForward
-from tests.tiny import ROUNDING, distance
+from tests.tiny import ROUNDING, distance, normal
 
 E, D, F, B, L = 5, 8, 12, 2, 30
-X = jax.random.normal(jax.random.key(0), (B, L, D))
+X = normal(B, L, D)
 REAL = jnp.arange(L) < jnp.asarray([[L], [11]])
 GROUPINGS = ("ragged", "blocks")
 
@@ -76,7 +76,7 @@ def test_an_expert_takes_the_first_tokens_of_a_row_up_to_its_capacity(real):
     "changes", [{"kernel": "ragged"}, {"kernel": "blocks"}, {"capacity_factor": E / 2}], ids=str
 )
 def test_all_ways_of_taking_every_token_have_one_gradient(changes):
-    weights = jax.random.normal(jax.random.key(3), X.shape)
+    weights = normal(*X.shape, seed=3)
 
     def gradient(module):
         return jax.jit(

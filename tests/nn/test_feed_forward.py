@@ -5,7 +5,7 @@ import pytest
 
 from lm_lab.engine.sharding import unbox
 from lm_lab.nn.feed_forward import FeedForward, gelu
-from tests.tiny import ROUNDING, distance
+from tests.tiny import ROUNDING, distance, normal
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("float64", 1e-14)])
@@ -29,7 +29,7 @@ def test_gelu_of_half_precision_is_half_precision():
 @pytest.mark.parametrize("activation", ["gelu", "swiglu"])
 def test_layer_is_the_formula(activation):
     layer = FeedForward(24, activation, 1.0)
-    x = jax.random.normal(jax.random.key(1), (2, 5, 8))
+    x = normal(2, 5, 8)
     params = unbox(jax.jit(layer.init)(jax.random.key(0), x)["params"])
     kernel = {name: np.asarray(leaf["kernel"], np.float64) for name, leaf in params.items()}
     up = np.asarray(x, np.float64) @ kernel["up"]

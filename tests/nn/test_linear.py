@@ -6,7 +6,7 @@ import pytest
 from lm_lab.engine.sharding import RULES
 from lm_lab.nn.linear import AXES, BlockLinear, Embedding, Linear, matmul
 from lm_lab.types import UserError
-from tests.tiny import ROUNDING, distance
+from tests.tiny import ROUNDING, distance, normal
 
 
 @pytest.mark.parametrize("role", AXES)
@@ -41,8 +41,8 @@ def test_kernels_work_in_the_dtype_of_their_input():
 @pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 5, 3)])
 def test_the_written_gradients_of_a_product_are_those_of_jax(shape):
     x, kernel = (
-        jax.random.normal(jax.random.key(0), shape),
-        jax.random.normal(jax.random.key(1), (3, 4)),
+        normal(*shape),
+        normal(3, 4, seed=1),
     )
     ours = jax.grad(lambda x, kernel: jnp.sin(matmul(x, kernel)).sum(), (0, 1))(x, kernel)
     theirs = jax.grad(lambda x, kernel: jnp.sin(x @ kernel).sum(), (0, 1))(x, kernel)
@@ -52,8 +52,8 @@ def test_the_written_gradients_of_a_product_are_those_of_jax(shape):
 
 def test_a_tied_head_is_the_transpose_of_the_table():
     module = Embedding(5, 3)
-    table = jax.random.normal(jax.random.key(0), (5, 3))
-    x = jax.random.normal(jax.random.key(1), (2, 3))
+    table = normal(5, 3)
+    x = normal(2, 3, seed=1)
     assert (
         module.apply({"params": {"embedding": table}}, jnp.array([4, 0]))
         == table[jnp.array([4, 0])]
@@ -62,7 +62,7 @@ def test_a_tied_head_is_the_transpose_of_the_table():
 
 
 def test_a_block_linear_is_a_block_diagonal_product():
-    x = jax.random.normal(jax.random.key(0), (3, 12))
+    x = normal(3, 12)
     params = jax.tree.map(
         lambda leaf: leaf + 1.0, nn.meta.unbox(BlockLinear(3).init(jax.random.key(1), x)["params"])
     )

@@ -14,7 +14,7 @@ from tests.tiny import LENGTH, ROUNDING, WIDTH, distance
 CLASSES = 3
 # Padding on the right, on the left, on both sides, nowhere.
 SEGMENTS = jnp.asarray([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
-X = jax.random.normal(jax.random.key(0), (*SEGMENTS.shape, WIDTH))
+X = tiny.normal(*SEGMENTS.shape, WIDTH)
 
 
 def real(row):

@@ -150,7 +150,7 @@ def test_a_relative_bias_is_that_of_its_bucket(queries, keys, first):
         return jnp.moveaxis(params["params"]["table"]["embedding"][buckets_LM], -1, 0)[None]
 
     assert tiny.same_bits(module.apply(params, distance_LM), looked_up(params))
-    weights = jax.random.normal(jax.random.key(1), (1, 3, queries, keys))
+    weights = tiny.normal(1, 3, queries, keys, seed=1)
     gradients = [
         jax.grad(lambda p, f=f: (f(p) * weights).sum())(params)
         for f in (looked_up, lambda p: module.apply(p, distance_LM))
@@ -159,7 +159,7 @@ def test_a_relative_bias_is_that_of_its_bucket(queries, keys, first):
 
 
 def test_a_share_of_the_features_turns_as_a_smaller_head_would():
-    x = jax.random.normal(jax.random.key(0), (2, 5, 3, 16))
+    x = tiny.normal(2, 5, 3, 16)
     slots = jnp.arange(5)[None]
     turned = Rotary(share=0.5).rotate(x, slots)
     assert (turned[..., 8:] == x[..., 8:]).all()

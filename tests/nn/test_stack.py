@@ -8,7 +8,7 @@ import pytest
 from lm_lab.engine.sharding import unbox
 from lm_lab.nn.linear import Linear
 from lm_lab.nn.stack import Remat, repeat
-from tests.tiny import ROUNDING, distance
+from tests.tiny import ROUNDING, distance, normal
 
 
 class Block(nn.Module):
@@ -45,7 +45,7 @@ class Dropping(nn.Module):
         return x + nn.Dropout(0.5, deterministic=False)(jnp.ones_like(x)), None
 
 
-X = jax.random.normal(jax.random.key(1), (2, 8))
+X = normal(2, 8)
 
 
 @pytest.mark.parametrize("scan", [False, True])

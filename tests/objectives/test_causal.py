@@ -19,7 +19,7 @@ def drawn_batch(weights=None):
 
 
 def drawn_logits(scale=3.0):
-    return scale * jax.random.normal(jax.random.key(1), (3, tiny.LENGTH, VOCAB))
+    return scale * tiny.normal(3, tiny.LENGTH, VOCAB)
 
 
 def test_targets_are_the_inputs_one_step_on_and_each_brings_its_own_bytes():

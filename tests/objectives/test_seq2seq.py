@@ -117,7 +117,7 @@ def test_pairs_in_one_row_are_learnt_as_in_rows_of_their_own():
 
 
 def test_smoothed_labels_are_those_of_optax_and_the_likelihood_stays_as_it_is():
-    logits = 3 * jax.random.normal(jax.random.key(0), (2, 5, tiny.VOCAB))
+    logits = 3 * tiny.normal(2, 5, tiny.VOCAB)
     given, prepare = examples(), seq2seq.make(seq2seq.Config(form="context"), 5, VOCABULARY).prepare
     batch = prepare(jax.random.key(0), given)
     plain, smooth = (

@@ -32,8 +32,6 @@ from tests.cli import cli_helpers
 # otherwise
 SAME = 1e-3
 
-pytestmark = pytest.mark.released
-
 
 @pytest.fixture(params=sorted(path.name for path in Path(__file__).parent.glob("*.tar.xz")))
 def release(request, tmp_path: Path) -> Path:

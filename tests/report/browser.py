@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
@@ -34,8 +34,9 @@ def program() -> str | None:
 class Page:
     """A page of the browser; `events` are all that the browser told meanwhile."""
 
-    def __init__(self, asks: int, tells: IO[bytes]) -> None:
+    def __init__(self, asks: int, tells: int) -> None:
         self._asks, self._tells = asks, tells
+        self._told = bytearray()  # whole messages, and the beginning of one
         self._session: str | None = None
         self._number = 0
         self.events: list[dict[str, Any]] = []
@@ -98,11 +99,15 @@ class Page:
         return found
 
     def _read(self) -> dict[str, Any]:
-        text = bytearray()
-        while (byte := self._tells.read(1)) != b"\0":
-            assert byte, "the browser ended"
-            text += byte
-        return json.loads(text)
+        searched = 0
+        while (end := self._told.find(b"\0", searched)) < 0:
+            searched = len(self._told)
+            told = os.read(self._tells, 2**20)
+            assert told, "the browser ended"
+            self._told += told
+        message = json.loads(self._told[:end])
+        del self._told[: end + 1]
+        return message
 
 
 @contextmanager
@@ -120,9 +125,9 @@ def browser(profile: Path) -> Iterator[Page]:
     os.close(ours[0])
     os.close(its[1])
     try:
-        with os.fdopen(its[0], "rb") as tells:
-            yield Page(ours[1], tells)
+        yield Page(ours[1], its[0])
     finally:
         process.kill()
         process.wait()
         os.close(ours[1])
+        os.close(its[0])

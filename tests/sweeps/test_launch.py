@@ -25,7 +25,7 @@ from lm_lab.types import UserError
 from tests import forked
 from tests.sweeps.fakes import alive, command_in, invocations, resolve, study_of, wait_for
 
-pytestmark = [pytest.mark.processes, pytest.mark.released]
+pytestmark = pytest.mark.processes
 ENVIRONMENT = {"command": "lm-lab sweep fake", "devices": {"platform": "cpu"}}
 SWEEP = product(param("model.width", [16, 32, 64]), param("seed", [0, 1]))
 

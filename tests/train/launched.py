@@ -1,5 +1,7 @@
 """Tiny runs that are launched, killed and compared."""
 
+from typing import Any
+
 import jax
 import pytest
 
@@ -19,12 +21,21 @@ from tests.tiny import same_bits
 PACE = ("seconds", "compile_seconds", "tokens_per_second")  # times, which are not state
 assemble = program.assemble
 PROGRAMS: dict[str, program.Program] = {}  # of one run
-ENGINES: dict[tuple[int, str], CompiledEngine] = {}  # of as many members
+ENGINES: dict[Any, CompiledEngine] = {}  # by the number of members, program and compiler
+
+
+def key_of(task):
+    """A key that is equal for tasks of one program. Which run another begins with is of its arrays,
+    not of its program.
+    """
+    values = dict(task.values)
+    begins = values["train"]["initial"] is not None
+    return groups.program(values | {"train": values["train"] | {"initial": begins}})
 
 
 def assemble_once(task):
     """The program of a task, traced once in a process for all that differ in traced settings."""
-    key = groups.program(dict(task.values))
+    key = key_of(task)
     if key not in PROGRAMS:
         PROGRAMS[key] = assemble(task)
     return PROGRAMS[key]
@@ -37,7 +48,8 @@ def compile_once(tasks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(program, "assemble", assemble_once)
         made = compile_program(tasks)
-    engine = ENGINES.setdefault((len(tasks), groups.program(dict(tasks[0].values))), made.engine)
+    key = len(tasks), key_of(tasks[0]), jax.stages.Lowered.compile  # another where `released`
+    engine = ENGINES.setdefault(key, made.engine)
     return made._replace(engine=engine._replace(batch=made.engine.batch))
 
 

@@ -14,7 +14,7 @@ from tests import tiny
 from tests.tiny import distance, same_bits
 from tests.train.launched import Killed, assert_same, compile_once, kill_at, runs_in
 
-pytestmark = [pytest.mark.usefixtures("shared_programs"), pytest.mark.released]
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 TWO = ({"seed": 0, "train.average_decay": 0.5}, {"seed": 1, "train.average_decay": 0.3})
 

@@ -23,7 +23,7 @@ from tests import tiny
 from tests.tiny import ROUNDING, distance, same_bits
 from tests.train.launched import Killed, assert_same, compile_once, kept, kill_at, runs_in
 
-pytestmark = [pytest.mark.usefixtures("shared_programs"), pytest.mark.released]
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 CARRIED = {
     "model": {"family": "rnn", "width": 16, "depth": 2, "scan": True},

@@ -30,7 +30,7 @@ from tests.train.launched import (
     runs_in,
 )
 
-pytestmark = [pytest.mark.usefixtures("shared_programs"), pytest.mark.released]
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests import tiny
 from tests.tiny import same_bits
 from tests.train.launched import THREE, Killed, assembled, kept, kill_at, runs_in
 
-pytestmark = [pytest.mark.usefixtures("shared_programs"), pytest.mark.released]
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 def test_compiling_is_timed_apart_in_every_process_and_for_every_shape(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from lm_lab.types import Inputs
 from tests import tiny
 from tests.train.launched import Killed, assert_same, compile_once, kill_at
 
-pytestmark = [pytest.mark.usefixtures("shared_programs"), pytest.mark.released]
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 TEST_BYTES = 4 * 16 * tiny.ROWS + 37  # four batches of windows, and a part of one
 

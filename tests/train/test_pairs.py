@@ -19,8 +19,6 @@ from lm_lab.types import UserError
 from tests import tiny
 from tests.pairs import run as of_pairs
 
-pytestmark = pytest.mark.usefixtures("older_emitters")
-
 
 def run_in(tmp_path, changes=()):
     changes = {**of_pairs(tmp_path), "train.steps": 4, **dict(changes)}

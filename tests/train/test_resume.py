@@ -13,7 +13,7 @@ from lm_lab.train.preemption import Preempted
 from lm_lab.train.writer import RunWriter
 from tests.train.launched import THREE, Killed, assert_same, kill_at, newest, runs_in
 
-pytestmark = [pytest.mark.usefixtures("shared_programs"), pytest.mark.released]
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 @pytest.mark.parametrize("number, after", [(1, False), (1, True), (3, False), (4, True)])
