@@ -11,7 +11,7 @@ that of another part. The held-out budget has the middle rate and one seed alone
 
 Command:  lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop_demo
 Quick:    lm-lab sweep experiments/isoflop_demo:quick --workdir=runs/isoflop_quick
-          nine runs, a minute on two cores, to see what a study gives; too small for an answer
+          nine runs, 2 CPU-minutes, to see what a study gives; too small for an answer
 Answer:   isoflop_demo.md, beside this file
 """
 

@@ -156,9 +156,9 @@ def _module(kind: str, name: str, where: str) -> ModuleType:
     if not is_outside(name):
         if name not in names(kind):
             raise UserError(f"{where}: no {kind} named {name!r}; {suggest(name, names(kind))}")
-        return importlib.import_module(f"lm_lab.{kind}.{name}")
+        return importlib.import_module(_path(kind, name))
     try:
-        return importlib.import_module(name.partition(":")[0])
+        return importlib.import_module(_path(kind, name))
     except (ModuleNotFoundError, TypeError) as error:  # TypeError: a relative name
         raise UserError(
             f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH"
@@ -171,7 +171,15 @@ def _module(kind: str, name: str, where: str) -> ModuleType:
 
 def modules(kind: Kind) -> Modules:
     """The modules of a kind, as a field of a config names one of them (schema.module)."""
-    return Modules(partial(names, kind), lambda name, where: load(kind, name, where).Config)
+    return Modules(
+        partial(names, kind),
+        lambda name, where: load(kind, name, where).Config,
+        lambda name: _path(kind, name),
+    )
+
+
+def _path(kind: str, name: str) -> str:
+    return name.partition(":")[0] if is_outside(name) else f"lm_lab.{kind}.{name}"
 
 
 def _fault(contract: type, value: Any) -> str | None:

@@ -31,6 +31,7 @@ class Modules(NamedTuple):
 
     names: Callable[[], list[str]]  # of those that lm_lab brings
     settings: Callable[[str, str], type]  # (name, where) -> settings class; raises UserError
+    path: Callable[[str], str]  # name -> dotted path of the module
 
 
 class Condition(NamedTuple):

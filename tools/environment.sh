@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Sourced by tools/demo and tools/test, from the root of the repository.
+# Sourced by tools/demo, tools/test and tools/docs, from the root of the repository.
 
-# environment EXTRA: puts first on PATH a virtual environment that holds lm_lab with an extra ("" or "tests") at the
+# environment EXTRA: puts first on PATH a virtual environment that holds lm_lab with an extra ("", "tests" or "docs") at the
 # releases of constraints.txt. It is made on first use, and again when an input changed, the folder moved or the making
 # was interrupted. PYTHON=python3.12 chooses another interpreter, which gets an environment of its own.
 environment() {

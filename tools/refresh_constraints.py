@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes constraints.txt anew: the newest release of everything that lm_lab and its tests install.
+"""Writes constraints.txt anew: the newest release of everything that lm_lab, its tests and its site
+install.
 
     tools/refresh_constraints.py python3.11 python3.12
 
@@ -17,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
 HEADING = (
-    "# The releases that ./tools/demo and ./tools/test install. "
+    "# The releases that ./tools/demo, ./tools/test and ./tools/docs install. "
     "Made by tools/refresh_constraints.py.\n"
 )
 LIST = """
@@ -56,7 +57,7 @@ def newest(interpreter: str) -> tuple[tuple[int, int], dict[str, str]]:
             "--upgrade",
             "setuptools",
             "-e",
-            f"{ROOT}[tests]",
+            f"{ROOT}[tests,docs]",
         ]
         subprocess.run(install, check=True, env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
         listing = subprocess.run(

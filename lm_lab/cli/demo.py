@@ -1,6 +1,6 @@
 """lm-lab demo: run the demo study, which lm_lab brings, and print where its report is.
 
-  lm-lab demo --quick                 # nine small runs, a minute: what a study gives
+  lm-lab demo --quick                 # nine small runs, 2 CPU-minutes: what a study gives
   lm-lab demo                         # 64 runs, some minutes on a laptop: an answer
 
   --quick                     the study experiments/isoflop_demo:quick, too small for an answer

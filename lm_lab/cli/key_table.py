@@ -23,8 +23,14 @@ class Entry(NamedTuple):
 
     key: str  # dotted, as it is set
     default: str
-    text: str
+    text: str  # the meaning
     indent: int = 0
+    values: str = ""  # what it may be: type, range, names to choose from, when it is read
+
+    @property
+    def whole(self) -> str:
+        """The meaning, with the values in brackets."""
+        return f"{self.text} ({self.values})" if self.values else self.text
 
 
 def heading(text: str, indent: int = 0) -> Entry:
@@ -59,7 +65,7 @@ def _of_module(field: dataclasses.Field, name: str, key: str, indent: int = 0) -
     """The keys of a module that a field names."""
     modules = field.metadata.get("modules") or field.metadata["modules_by_label"]
     cls = modules.settings(name, f"config.{key}")
-    module = sys.modules[cls.__module__]
+    module = sys.modules[modules.path(name)]
     key = key if "modules" in field.metadata else f"{key}.LABEL"
     about = f"{key}.{field.metadata['tag']}={name}: {_first_sentence(module.__doc__)}"
     return [heading(about, indent), *_entries(cls, f"{key}.", indent)]
@@ -79,7 +85,7 @@ def matching(found: list[Entry], word: str) -> list[Entry]:
     for entry in found:
         if not entry.key:
             header = entry
-        elif word.lower() in f"{entry.key} {entry.text}".lower():
+        elif word.lower() in f"{entry.key} {entry.whole}".lower():
             matches += [header] if header else []
             matches, header = [*matches, entry], None
     if not matches:
@@ -103,29 +109,29 @@ def _of_field(
         yield from _entries(about["section"], f"{key}.", indent, deep)
     elif "modules" in about:
         names = about["modules"].names()
-        text = f"{about['doc']} ({', '.join(names)})"
         if not prefix:
             yield heading(f"{key}: lm-lab keys {key}.NAME tells what each reads", indent)
-        yield Entry(f"{key}.{about['tag']}", about["default_name"] or REQUIRED, text, indent)
+        default = about["default_name"] or REQUIRED
+        yield Entry(f"{key}.{about['tag']}", default, about["doc"], indent, ", ".join(names))
         for name in names if deep else ():
             yield from _of_module(field, name, key, indent + 1)
     elif "modules_by_label" in about:
         names = about["modules_by_label"].names()
-        text = f"{about['doc']} ({', '.join(names)})"
         yield heading(f"{key}: lm-lab keys {key}.NAME tells what each reads", indent)
-        yield Entry(f"{key}.LABEL.{about['tag']}", "(none)", text, indent)
+        own = f"{key}.LABEL.{about['tag']}"
+        yield Entry(own, "(none)", about["doc"], indent, ", ".join(names))
         for name in names if deep else ():
             yield from _of_module(field, name, key, indent + 1)
     elif "options" in about:
         default = option_name(field, field.default)
         shown = "; ".join([", ".join(about["options"]), *_condition(field)])
-        yield Entry(f"{key}.name", default, f"{about['doc']} ({shown})", indent)
+        yield Entry(f"{key}.name", default, about["doc"], indent, shown)
         for name, settings in about["options"].items():
             if dataclasses.fields(settings):
                 yield heading(f"with {key}.name={name}:", indent + 1)
                 yield from _entries(settings, f"{key}.", indent + 1, deep)
     else:
-        yield Entry(key, _default(field.default), f"{about['doc']} ({_kind(field, hint)})", indent)
+        yield Entry(key, _default(field.default), about["doc"], indent, _kind(field, hint))
 
 
 def _kind(field: dataclasses.Field, hint: Any) -> str:
@@ -175,7 +181,7 @@ def render(found: list[Entry]) -> list[str]:
         if len(left) > KEY_COLUMNS - 2:
             lines.append(left)
             left = ""
-        wrapped = textwrap.wrap(entry.text, COLUMNS - KEY_COLUMNS)
+        wrapped = textwrap.wrap(entry.whole, COLUMNS - KEY_COLUMNS)
         wrapped = [line.replace(NO_BREAK, " ") for line in wrapped]
         lines.append(f"{left:{KEY_COLUMNS}}{wrapped[0]}")
         lines += [f"{'':{KEY_COLUMNS}}{line}" for line in wrapped[1:]]

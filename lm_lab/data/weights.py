@@ -30,7 +30,7 @@ DOC = (
 
 def weighted(modules: Modules) -> Modules:
     """The modules of a kind, with a `weight` beside the settings of each."""
-    return Modules(modules.names, lambda name, where: _weighted(modules.settings(name, where)))
+    return modules._replace(settings=lambda name, where: _weighted(modules.settings(name, where)))
 
 
 @functools.cache

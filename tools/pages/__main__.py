@@ -1,0 +1,100 @@
+"""Builds the site into build/site: copies the documents, writes the reference, runs Sphinx.
+
+    python -m tools.pages                # the whole site, in build/site
+    python -m tools.pages --reference    # the pages of reference alone, in build/documents
+
+tools/docs calls it in an environment that has Sphinx.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.pages import commands, errors, keys, layers, names, papers
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build"
+STAGE = BUILD / "documents"  # a copy of the documents, laid out as the repository is
+NOTEBOOKS = BUILD / "notebooks"
+REFERENCE: dict[str, Callable[[], str]] = {
+    "keys": keys.page,
+    "names": names.page,
+    "commands": commands.page,
+    "errors": errors.page,
+    "layers": layers.page,
+    "papers": papers.page,
+}
+NAVIGATION = {  # caption -> pages, from the root of the repository
+    "Begin": ["docs/tour", "docs/install", "docs/notebooks/index", "docs/recipes"],
+    "Guides": [
+        *("docs/running", "docs/studies", "docs/library", "docs/extending", "docs/models"),
+        *("docs/evaluation", "docs/sources", "docs/data", "docs/conversion"),
+    ],
+    "Reference": [
+        *("docs/reference/keys", "docs/reference/commands", "docs/reference/names"),
+        *("docs/files", "docs/reference/errors"),
+    ],
+    "Results": [
+        *("docs/results", "experiments/isoflop_demo", "experiments/architectures"),
+        *("experiments/tokenizers", "experiments/korean", "experiments/published"),
+        *("docs/calibration", "docs/speed", "docs/reference/papers"),
+    ],
+    "The house": ["CONTRIBUTING", "docs/reference/layers", "CHANGELOG"],
+}
+COPIED = ("README.md", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "experiments")
+
+
+def main() -> None:
+    stage()
+    if "--reference" not in sys.argv:
+        sys.exit(sphinx())
+
+
+def stage() -> None:
+    """Copies the documents to STAGE, and writes the pages of reference among them."""
+    for name in COPIED:
+        source, target = ROOT / name, STAGE / name
+        if source.is_dir():
+            apart = shutil.ignore_patterns("notebooks")
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=apart)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    (STAGE / "index.md").write_text((ROOT / "README.md").read_text() + navigation())
+    for path in STAGE.rglob("*.md"):  # the site begins with the README, and lists pages at the side
+        text = path.read_text()
+        for old in ("](../README.md", "](docs/README.md", "](README.md"):
+            text = text.replace(old, "](/index.md")
+        path.write_text(re.sub(r"(\]\(notebooks/\w+)\.py\)", r"\1.rst)", text))
+    shutil.rmtree(NOTEBOOKS, ignore_errors=True)  # with the runs of an earlier build
+    shutil.copytree(ROOT / "docs/notebooks", NOTEBOOKS)
+    folder = STAGE / "docs/reference"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, page in REFERENCE.items():
+        (folder / f"{name}.md").write_text(page())
+
+
+def navigation() -> str:
+    """The tables of contents, which Sphinx shows at the side."""
+    blocks = []
+    for caption, pages in NAVIGATION.items():
+        listed = "\n".join(f"/{page}" for page in pages)
+        blocks.append(f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}\n```\n")
+    return "".join(blocks)
+
+
+def sphinx() -> int:
+    """Runs Sphinx on STAGE, with warnings as errors; its exit code."""
+    words = ["-b", "html", "-W", "--keep-going", "-q", "-c", str(ROOT / "docs")]
+    words += ["-d", str(BUILD / "doctrees"), str(STAGE), str(BUILD / "site")]
+    code = subprocess.run([sys.executable, "-m", "sphinx", *words], cwd=ROOT).returncode
+    if code == 0:
+        print(f"site: {BUILD / 'site' / 'index.html'}")
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The page of errors: every UserError that the code can raise, with its remedy and its place."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import lm_lab
+from tools.pages.markdown import code, plain, table, trees
+
+PACKAGE = Path(lm_lab.__path__[0])
+OPENING = """# Every error
+
+A mistake that you can mend is one line, exit code 2, and in Python a `lm_lab.UserError`. The line
+names the key or the file, and behind a semicolon what to do. Where the second column is empty, the
+line itself says what is allowed. `…` stands for what the line names. Search this page for a word of
+the line that you were shown; all else that ends a program is a mistake of lm_lab's, and worth a
+report.
+
+"""
+
+
+class Fault(NamedTuple):
+    """A place that raises a UserError."""
+
+    message: str  # with … for each value; "" where it is passed on from elsewhere
+    file: str  # from the folder of the package
+    line: int
+
+    @property
+    def remedy(self) -> str:
+        """What the message says behind its last semicolon."""
+        return self.message.rpartition("; ")[2] if "; " in self.message else ""
+
+    @property
+    def fault(self) -> str:
+        """The message without its remedy."""
+        return self.message.rpartition("; ")[0] or self.message
+
+
+def page() -> str:
+    """The page, a section for each folder of the package."""
+    found = [fault for fault in faults() if is_shown(fault)]
+    sections = []
+    for folder in dict.fromkeys(_folder(fault) for fault in found):
+        rows = [
+            [plain(fault.fault), plain(fault.remedy), code(f"{fault.file}:{fault.line}")]
+            for fault in found
+            if _folder(fault) == folder
+        ]
+        sections.append(f"## {folder}\n\n{table(['error', 'remedy', 'raised in'], rows)}")
+    return OPENING + "\n".join(sections)
+
+
+def is_shown(fault: Fault) -> bool:
+    """Whether the place says more than a line that it passes on."""
+    return any(map(str.isalpha, fault.message))
+
+
+def _folder(fault: Fault) -> str:
+    return str(Path(fault.file).parent)
+
+
+def faults() -> Iterator[Fault]:
+    """Every `UserError(...)` of the package, in the order of its files."""
+    for name, tree in trees(PACKAGE).items():
+        for function in [tree, *_functions(tree)]:
+            names = _texts(function)
+            for node in _own(function):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "UserError":
+                    message = _message(node.args[0], names) if node.args else ""
+                    yield Fault(" ".join(message.split()), name, node.lineno)
+
+
+def _functions(tree: ast.AST) -> list[ast.AST]:
+    return [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def _own(function: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a function, without those of functions inside it."""
+    for child in ast.iter_child_nodes(function):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield child
+            yield from _own(child)
+
+
+def _texts(function: ast.AST) -> dict[str, ast.expr]:
+    """The texts that a function gives to a name once, by name: a message may be put together."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in _own(function):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found.setdefault(node.targets[0].id, []).append(node.value)
+    return {name: values[0] for name, values in found.items() if len(values) == 1}
+
+
+def _message(node: ast.expr, names: dict[str, ast.expr]) -> str:
+    """The text of a message, with … for what is known only as it is raised."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(_message(part, names) for part in parts)
+        case ast.FormattedValue(value=ast.Call(func=ast.Name(id="suggest"))):
+            return "did you mean …? (or all that is known)"
+        case ast.FormattedValue(value=ast.Name(id=name)) | ast.Name(id=name) if name in names:
+            text = _message(names[name], {key: names[key] for key in names if key != name})
+            return text if any(map(str.isalpha, text)) else "…"
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _message(left, names) + _message(right, names)
+        case ast.IfExp(body=body, orelse=other):
+            texts = [
+                text for text in (_message(body, names), _message(other, names)) if text != "…"
+            ]
+            return " / ".join(texts) or "…"
+    return "…"
