@@ -4,9 +4,8 @@ tree.
 On a CPU most of its time is compiling, so programs are compiled with few optimisations, here and in
 the processes that tests start, unless JAX_DISABLE_MOST_OPTIMIZATIONS=false is set. Tests compile
 with XLA's older emitters, which take a third of the time of those that users have, and its preset
-for fast compilation. Processes, and tests marked `released`, compile the programs of runs with the
-emitters that users have: only with these is a member of a population that shares a frozen model
-equal to its solo run in every bit. XLA_FLAGS, if set, holds for all.
+for fast compilation. Processes compile with the emitters that users have: the tests of kills
+(tests/cli) say of these, too, that runs end in the same bits. XLA_FLAGS, if set, holds for all.
 """
 
 import gc
@@ -15,7 +14,6 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -50,8 +48,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 # JAX 0.12 has no older emitters, and dies of the flag.
-OLDER = ON_CPU and "XLA_FLAGS" not in os.environ and jax.__version_info__ < (0, 11)
-if OLDER:
+if ON_CPU and "XLA_FLAGS" not in os.environ and jax.__version_info__ < (0, 11):
     # Tiny programs are compiled in one piece: up to 32, as by default, take a quarter longer. On a
     # busy machine 8 devices may wait for one another longer than the 40 s after which XLA aborts.
     quick = (
@@ -63,27 +60,6 @@ if OLDER:
     os.environ["XLA_FLAGS"] = " ".join(quick)
     jax.jit(lambda: 0)()  # XLA reads them at its first program: no process inherits them
     del os.environ["XLA_FLAGS"]
-
-compile_ahead = jax.stages.Lowered.compile
-
-
-def as_released(lowered, compiler_options=None, **more):
-    """`Lowered.compile` with the emitters of a release, its preset, and its 32 pieces."""
-    released = {
-        "xla_cpu_use_fusion_emitters": True,
-        "xla_cpu_opt_preset": "CPU_OPT_PRESET_DEFAULT",
-        "xla_cpu_parallel_codegen_split_count": 32,
-    }
-    return compile_ahead(lowered, released | (compiler_options or {}), **more)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """For a test marked `released`, compiles as for users, also in its fixtures."""
-    with pytest.MonkeyPatch.context() as patch:
-        if OLDER and item.get_closest_marker("released"):
-            patch.setattr(jax.stages.Lowered, "compile", as_released)
-        return (yield)
 
 
 @pytest.fixture(autouse=True)

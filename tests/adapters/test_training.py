@@ -186,7 +186,6 @@ def tuned(directory, base, **more):
     )
 
 
-@pytest.mark.released
 def test_a_run_begins_with_another_and_saves_its_adapter_alone(base, adapted):
     directory, result = adapted
     begun = restore.load_params(base)[2]
@@ -213,7 +212,6 @@ def test_full_fine_tuning_begins_where_the_other_ended(base, tmp_path):
     assert not jax.tree.leaves(state.slots)
 
 
-@pytest.mark.released
 def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(base, adapted, tmp_path, monkeypatch):
     log = RunWriter.log
 
@@ -231,7 +229,6 @@ def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(base, adapted, tmp
     assert same_bits(*ends)
 
 
-@pytest.mark.released
 def test_another_base_is_refused(base, tmp_path):
     copy = tmp_path / "base"
     shutil.copytree(base, copy)
@@ -272,7 +269,6 @@ def test_mistakes_are_named_before_anything_is_stored(base, tmp_path, changes, m
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-@pytest.mark.released
 def test_members_that_begin_with_one_run_share_it_and_are_their_solo_runs(base, adapted, tmp_path):
     together = [tuned(tmp_path / f"member{seed}", base, seed=seed) for seed in (1, 0)]
     compiled = compile_program([tiny.bound(run.experiment) for run in together])

@@ -1,7 +1,5 @@
 """Tiny runs that are launched, killed and compared."""
 
-from typing import Any
-
 import jax
 import pytest
 
@@ -21,7 +19,7 @@ from tests.tiny import same_bits
 PACE = ("seconds", "compile_seconds", "tokens_per_second")  # times, which are not state
 assemble = program.assemble
 PROGRAMS: dict[str, program.Program] = {}  # of one run
-ENGINES: dict[Any, CompiledEngine] = {}  # by the number of members, program and compiler
+ENGINES: dict[tuple[int, str], CompiledEngine] = {}  # of as many members
 
 
 def key_of(task):
@@ -48,8 +46,7 @@ def compile_once(tasks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(program, "assemble", assemble_once)
         made = compile_program(tasks)
-    key = len(tasks), key_of(tasks[0]), jax.stages.Lowered.compile  # another where `released`
-    engine = ENGINES.setdefault(key, made.engine)
+    engine = ENGINES.setdefault((len(tasks), key_of(tasks[0])), made.engine)
     return made._replace(engine=engine._replace(batch=made.engine.batch))
 
 
