@@ -204,8 +204,8 @@ MISTAKES = [
     ({"train.microbatches": 3}, "config.train: batch_size 8 is not divisible by microbatches 3"),
     (
         {"data.pack": True},
-        "config.data.pack is for texts with labels, and for pairs whose source is a model's "
-        "context; leave it out",
+        "config.data.pack is for texts with labels, for preferences, and for pairs whose source is "
+        "a model's context; leave it out",
     ),
     ({"mesh.data": 0}, "config.mesh.data must be at least 1, not 0"),
     (

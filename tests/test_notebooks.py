@@ -16,7 +16,7 @@ FOLDER = ROOT / "docs/notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.py"))
 SIZE = re.compile(r"^(\w+ = ).*  # in the tests: (.+)$", re.MULTILINE)
 
-pytestmark = pytest.mark.usefixtures("older_emitters", "unsaved")
+pytestmark = pytest.mark.usefixtures("unsaved")
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,13 @@ from pathlib import Path
 from lm_lab.data.progress import Progress
 from lm_lab.data.published import PublishedFile, PublishedSet, folder, is_whole
 from lm_lab.runs.durable import explained
-from lm_lab.runs.locks import Lock
+from lm_lab.runs.locks import Lock, remove_lock
 from lm_lab.types import UserError
 
 HOST = "https://raw.githubusercontent.com"
 SECONDS = 20  # without an answer, after which a download fails
 CHUNK = 2**18
+LOCK = ".lock"  # one process fetches a data set
 
 
 def fetch(wanted: PublishedSet, host: str = HOST) -> list[Path]:
@@ -37,7 +38,7 @@ def fetch(wanted: PublishedSet, host: str = HOST) -> list[Path]:
             )
     try:
         total = sum(file.bytes for file in missing)
-        with Lock(root / ".lock"), Progress(wanted.name, total) as bar:
+        with Lock(root / LOCK), Progress(wanted.name, total) as bar:
             for file in missing:
                 _download(wanted, file, host, bar)
     except UserError:
@@ -50,8 +51,8 @@ def _remove_empty(folders: list[Path]) -> None:
     """Removes folders that were made for a data set of which nothing came."""
     with contextlib.suppress(OSError):
         for path in folders:
-            if [file.name for file in path.iterdir()] == [".lock"]:
-                (path / ".lock").unlink()
+            if all(file.name.startswith(LOCK) for file in path.iterdir()):
+                remove_lock(path / LOCK)
             path.rmdir()
 
 

@@ -11,7 +11,7 @@ from jax import Array, lax
 
 from lm_lab.adapters import none
 from lm_lab.engine.carry import CARRY, NOTHING, Carry, begun
-from lm_lab.engine.forward import forward
+from lm_lab.engine.chunked import loss_of, outputs
 from lm_lab.engine.state import FROZEN, Init, Optimizer, Slots, TrainState, divide, unite
 from lm_lab.types import (
     AdapterFunctions,
@@ -46,7 +46,7 @@ def gradients(
     Two penalties are added to the nll: the objective's "penalty", and what layers sow in "losses"
     (f32[B] each, multiplied by the targets of the row). The sums report them together as "penalty".
     `carry` is a state of this form; no gradient flows into it. With `chunk`, logits are held of so
-    many positions of each row at once (forward.py).
+    many positions of each row at once (chunked.py).
     """
 
     def summed(
@@ -55,10 +55,10 @@ def gradients(
         def variables(params: PyTree) -> PyTree:
             return adapter.variables(params, frozen, compute)
 
-        options = {"rngs": {"dropout": key}, "mutable": ["losses"]}
-        sums, after, sown = forward(
-            model, objective, variables, params, batch, form, carry, chunk, **options
-        )
+        rngs = {"dropout": key}
+        options = {"rngs": rngs, "mutable": ["losses"], **outputs(chunk)}
+        output, after, sown = form.apply(model, variables(params), batch.inputs, carry, **options)
+        sums = loss_of(model, objective, variables, params, chunk, rngs)(output, batch)
         _check_sums(sums)
         if sown:
             sums = {**sums, "penalty": sums.get("penalty", 0.0) + _penalty(sown, batch)}

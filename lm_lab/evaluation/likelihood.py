@@ -10,7 +10,7 @@ from jax import lax
 
 from lm_lab.adapters import none
 from lm_lab.engine.carry import NOTHING, Carry, begun
-from lm_lab.engine.forward import forward
+from lm_lab.engine.chunked import loss_of, outputs
 from lm_lab.types import AdapterFunctions, Examples, ObjectiveFunctions, PyTree, Sums
 
 NAMES = {"correct": "accuracy"}  # names of sums after division by the weight
@@ -29,7 +29,7 @@ def likelihood(
     """(params, examples [n B S], frozen) -> sums of the objective over n batches, without dropout.
 
     The objective always gets the same key. A recurrent state of this form goes from batch to batch.
-    With `chunk`, logits are held of so many positions of each row at once (engine/forward.py).
+    With `chunk`, logits are held of so many positions of each row at once (engine/chunked.py).
     """
 
     in_two = _in_two(model, objective, compute, adapter, 0, form, chunk)
@@ -53,7 +53,9 @@ def _in_two(
     def batch_sums(variables: PyTree, examples: Examples, carry: PyTree) -> tuple[Sums, PyTree]:
         batch = objective.prepare(jax.random.key(0), examples)
         carry = begun(carry, examples.begins)
-        return forward(model, objective, dict, variables, batch, form, carry, chunk)[:2]
+        read = variables, batch.inputs, carry
+        output, next_carry, _ = form.apply(model, *read, **outputs(chunk))
+        return loss_of(model, objective, dict, variables, chunk)(output, batch), next_carry
 
     def total(params: PyTree, examples: Examples, frozen: PyTree = ()) -> tuple[Sums, Sums]:
         cast = adapter.variables(params, frozen, compute)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from lm_lab.adapters import none
-from lm_lab.engine.forward import join_positions, split_positions
+from lm_lab.engine.chunked import join_positions, split_positions
 from lm_lab.evaluation.rows import Program
 from lm_lab.evaluation.text_run import TextRun
 from lm_lab.nn.positions import places_within

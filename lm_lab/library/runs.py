@@ -195,7 +195,7 @@ class Run:
 
     @cached_property
     def scorer(self) -> RunScorer:
-        """The run for tasks: `subject.model` gives likelihoods of continuations and texts, and
+        """The run for tasks: `scorer.model` gives likelihoods of continuations and texts, and
         generates.
         """
         return RunScorer(self.directory, self.task, self.params)

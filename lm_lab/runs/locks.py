@@ -219,6 +219,12 @@ def _read(claim: Path) -> _Claim:
     return _Claim(False, owner, host, token, renewed)
 
 
+def remove_lock(path: Path) -> None:
+    """Removes the files of a lock that nobody holds, where nobody will ask for it."""
+    for file in (path, *_claims(path)):
+        file.unlink(missing_ok=True)
+
+
 def _claims(path: Path) -> list[Path]:
     pattern = re.compile(re.escape(path.name) + r"\.\d+")
     return [other for other in path.parent.iterdir() if pattern.fullmatch(other.name)]

@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from lm_lab.contracts import Scores
 from lm_lab.data.loader import Split, eval_set
-from lm_lab.engine.carry import NOTHING
-from lm_lab.engine.forward import forward
+from lm_lab.engine.chunked import loss_of, outputs
 from lm_lab.evaluation import likelihood
 from lm_lab.evaluation.scoring import WHOLE
 from lm_lab.evaluation.text_model import token_scores, whole_program
@@ -95,13 +96,14 @@ def _by_row(task: Task) -> Callable[[PyTree, Examples], Sums]:
 
     def sums(params: PyTree, examples: Examples) -> Sums:
         variables = WHOLE.variables(params, (), compute)
+        loss = loss_of(task.model, task.objective, dict, variables, chunk)
 
-        def of_row(row: Batch) -> Sums:
-            alone = jax.tree.map(lambda x: x[None], row)
-            fixed = task.model, task.objective, dict, variables
-            return forward(*fixed, alone, NOTHING, NOTHING.one, chunk)[0]
+        def of_row(output: Array, row: Batch) -> Sums:
+            return loss(output[None], jax.tree.map(lambda x: x[None], row))
 
-        return jax.vmap(of_row)(task.objective.prepare(jax.random.key(0), examples))
+        batch = task.objective.prepare(jax.random.key(0), examples)
+        output = task.model.apply(variables, batch.inputs, **outputs(chunk))
+        return jax.vmap(of_row)(jnp.asarray(output), batch)
 
     return jax.jit(sums)
 

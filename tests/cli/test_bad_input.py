@@ -130,8 +130,8 @@ def test_keys_and_flags(refusal: Refusal, word: str):
 
 COMMANDS = {
     "trian": "did you mean 'train'",
-    "--workdir=x": "known: check, convert, data, evaluate, fit, forecasts, generate, keys, merge, "
-    "plan, query, report, status, sweep, tokenize, train",
+    "--workdir=x": "known: check, convert, data, demo, evaluate, fit, forecasts, generate, keys, "
+    "merge, plan, query, report, status, sweep, tokenize, train",
     "train": "--config=FILE is missing, as in",
     "train --config": "--config=FILE is missing, as in",
     "train --config --workdir=new": "--config=FILE is missing, as in",

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lm_lab.engine.forward import join_positions, split_positions
+from lm_lab.engine.chunked import join_positions, split_positions
 from lm_lab.engine.step import gradients
 from lm_lab.evaluation.text_model import text_models
 from lm_lab.objectives._common import of_likelihood

@@ -1,13 +1,12 @@
-"""From a batch to the objective's sums, by all logits at once or those of a part of each row."""
+"""Chunked cross-entropy: the loss by the logits of a part of each row at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from lm_lab.engine.carry import Carry
 from lm_lab.types import Batch, ObjectiveFunctions, PyTree, Sums
 
 
@@ -21,48 +20,49 @@ class Part(NamedTuple):
     bytes: Array
 
 
-def forward(
+def outputs(chunk: int | None) -> dict[str, str]:
+    """Options of `model.apply` for what the loss reads: logits, or with `chunk` features."""
+    return {} if chunk is None else {"method": "features"}
+
+
+def loss_of(
     model: Any,
     objective: ObjectiveFunctions,
     variables: Callable[[PyTree], PyTree],
     params: PyTree,
-    batch: Batch,
-    form: Carry,
-    carry: PyTree,
-    chunk: int | None = None,
-    **options: Any,
-) -> tuple[Sums, PyTree, PyTree]:
-    """(the objective's sums of a batch, the recurrent state behind it, what is sown in "losses").
+    chunk: int | None,
+    rngs: Mapping[str, Array] | None = None,
+) -> Callable[[Array, Batch], Sums]:
+    """(logits [B L V], batch) -> the objective's sums; with `chunk`, of features [B L D].
 
     `variables` of the parameters are what the model reads. With `chunk`, logits are held of that
     many positions of each row at once, f32[B chunk V], and the backward pass computes them again;
-    the objective must be `by_position`. Further options are those of `model.apply`.
+    the objective must be `by_position`.
     """
-    read = variables(params)
     if chunk is None:
-        logits, after, sown = form.apply(model, read, batch.inputs, carry, **options)
-        return objective.loss(logits, batch), after, sown
-    features_BLD, after, sown = form.apply(
-        model, read, batch.inputs, carry, method="features", **options
-    )
+        return objective.loss
 
-    rngs = options.get("rngs", {})
+    def loss(features_BLD: Array, batch: Batch) -> Sums:
+        @jax.checkpoint
+        def sums_of(params: PyTree, part: Part) -> Sums:
+            keys = {
+                name: jax.random.fold_in(key, part.number) for name, key in (rngs or {}).items()
+            }
+            # Cast here, so that the gradients of parts are added in the dtype of the parameters.
+            read = variables(params)
+            logits_BCV = model.apply(read, part.features, method="readout", rngs=keys)
+            targets = {"targets": part.targets, "weights": part.weights, "bytes": part.bytes}
+            return objective.loss(logits_BCV, batch._replace(**targets))
 
-    @jax.checkpoint
-    def sums_of(params: PyTree, part: Part) -> Sums:
-        keys = {name: jax.random.fold_in(key, part.number) for name, key in rngs.items()}
-        # Cast here, so that the gradients of parts are added in the dtype of the parameters.
-        logits_BCV = model.apply(variables(params), part.features, method="readout", rngs=keys)
-        targets = {"targets": part.targets, "weights": part.weights, "bytes": part.bytes}
-        return objective.loss(logits_BCV, batch._replace(**targets))
+        def add(total: Sums, part: Part) -> tuple[Sums, None]:
+            return jax.tree.map(jnp.add, total, sums_of(params, part)), None
 
-    def add(total: Sums, part: Part) -> tuple[Sums, None]:
-        return jax.tree.map(jnp.add, total, sums_of(params, part)), None
+        parts = _parts(features_BLD, batch, chunk)
+        shapes = jax.eval_shape(sums_of, params, jax.tree.map(lambda leaf: leaf[0], parts))
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        return lax.scan(add, zeros, parts)[0]
 
-    parts = _parts(features_BLD, batch, chunk)
-    shapes = jax.eval_shape(sums_of, params, jax.tree.map(lambda leaf: leaf[0], parts))
-    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-    return lax.scan(add, zeros, parts)[0], after, sown
+    return loss
 
 
 def _parts(features_BLD: Array, batch: Batch, chunk: int) -> Part:
