@@ -104,6 +104,9 @@ class Batch(NamedTuple):
     bytes: Array  # f32[B L]: the UTF-8 bytes that each target stands for
 
 
+ANSWERS = 2  # of a preference: the chosen one and the rejected one
+
+
 class Document(NamedTuple):
     """A text with a name that is the same on every machine (a path below the source's root)."""
 

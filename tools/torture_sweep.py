@@ -28,25 +28,18 @@ from lm_lab.sweeps.algebra import param, product  # noqa: E402
 from lm_lab.sweeps.launch import launch  # noqa: E402
 from lm_lab.types import UserError  # noqa: E402
 from tests.sweeps.executors import one_node  # noqa: E402
-from tests.sweeps.fakes import alive, resolve, study_of  # noqa: E402
+from tests.sweeps.fakes import HOLD, alive, resolve, study_of  # noqa: E402
 
-WORKER = """
-import fcntl, hashlib, json, os, pathlib, sys, time
+WORKER = (
+    HOLD
+    + """
+import hashlib, json, os
 
 directory = pathlib.Path(sys.argv[1])
 STEPS = int(sys.argv[2])
 for name in sys.argv[3:]:
     run = directory / "runs" / name
-    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    lock = open(run / "checkpoints/lock", "a")
-    for _ in range(20):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            time.sleep(0.005)
-    else:
-        sys.exit(f"{run} is in use")
+    lock = hold(run)
     with open(directory / "pids", "a") as file:
         file.write(f"{os.getpid()}\\n")
     result, saved = run / "result.json", run / "checkpoints/state.json"
@@ -66,6 +59,7 @@ for name in sys.argv[3:]:
     os.replace(draft, result)
     lock.close()
 """
+)
 
 
 class Sweep:

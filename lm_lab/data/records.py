@@ -13,13 +13,12 @@ import numpy as np
 
 from lm_lab.data.gathering import rows_of, sized
 from lm_lab.data.orders import Order, endless
-from lm_lab.types import Examples, UserError
+from lm_lab.types import ANSWERS, Examples, UserError
 
 TooLong = Literal["refuse", "drop"]
 
 OPEN = 64  # packing: rows that may still receive a record
 TEXTS = 16  # packing: texts with labels that share a row, at most, so that a batch has one shape
-ANSWERS = 2  # of a preference: the chosen one and the rejected one
 
 
 class Records(NamedTuple):

@@ -16,9 +16,7 @@ from jax import Array
 from lm_lab.contracts import Objective, PooledHead
 from lm_lab.objectives import _records
 from lm_lab.schema import setting
-from lm_lab.types import Batch, Examples, ObjectiveFunctions, Pooling, Sums, Vocabulary
-
-ANSWERS = 2
+from lm_lab.types import ANSWERS, Batch, Examples, ObjectiveFunctions, Pooling, Sums, Vocabulary
 
 
 @dataclass(frozen=True)

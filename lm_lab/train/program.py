@@ -13,7 +13,7 @@ from jax import Array
 
 from lm_lab.compute import conventions, flops, parameters
 from lm_lab.contracts import Model
-from lm_lab.data.records import ANSWERS, TEXTS
+from lm_lab.data.records import TEXTS
 from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.carry import CARRY
@@ -25,7 +25,7 @@ from lm_lab.nn.roles import roles
 from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.task import Task
-from lm_lab.types import AdapterFunctions, Batch, Examples, Hyper, PyTree, UserError
+from lm_lab.types import ANSWERS, AdapterFunctions, Batch, Examples, Hyper, PyTree, UserError
 
 
 class Program(NamedTuple):

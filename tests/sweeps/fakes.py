@@ -20,24 +20,35 @@ BASE = {
     "train": {"steps": 10, "batch_size": 4, "budget_flops": None},
 }
 
-WORKER = """
-import fcntl, json, os, pathlib, sys, time
+# of a worker: locks a run as a real one does, until `lock` is closed
+HOLD = """
+import fcntl, pathlib, sys, time
+
+
+def hold(run: pathlib.Path):
+    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+    lock = open(run / "checkpoints/lock", "a")
+    for look in range(20):  # who asks for the status of a run has its lock for an instant
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            time.sleep(0.005)
+    sys.exit(f"{run} is in use")
+
+
+"""
+WORKER = (
+    HOLD
+    + """
+import json, os
 
 directory = pathlib.Path(sys.argv[1])
 stored = json.loads((directory / "sweep.json").read_text())
 configs = {run["name"]: run["config"] for run in stored["runs"]}
 for name in sys.argv[2:]:
     run, config = directory / "runs" / name, configs[name]
-    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-    lock = open(run / "checkpoints/lock", "a")
-    for look in range(20):  # who asks for the status of a run has its lock for an instant
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            time.sleep(0.005)
-    else:
-        sys.exit(f"{run} is in use")
+    lock = hold(run)
     with open(directory / "invocations", "a") as file:
         file.write(f"{name} {os.getpid()} {sorted(os.sched_getaffinity(0))}\\n")
     fate = config["model"]["fate"]
@@ -56,6 +67,7 @@ for name in sys.argv[2:]:
     os.replace(draft, run / "result.json")
     lock.close()
 """
+)
 
 
 def resolve(overrides: dict) -> dict:
