@@ -1,7 +1,7 @@
 """Scaling laws fitted to any table: runs of lm_lab, a published CSV file, a data frame."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -151,12 +151,12 @@ class FormLaw:
 
     def report(self, directory: str | Path, command: str = _COMMAND) -> Path:
         """Writes report.html with figures into a folder; the page's path."""
-        page_content = forms.report(self.form, self.fitted, self.level, self.table.left_out)
+        page_content = forms.report(self.form, self.fitted, self.level, self.table.cautions)
         folder = Path(directory).expanduser()
         return tables.write(self.table, page_content, self.fitted, folder, self.name, command)
 
     def __str__(self) -> str:
-        lines, cautions = _read(self.table, self.name), [*self.table.left_out]
+        lines, cautions = _read(self.table, self.name), [*self.table.cautions]
         if isinstance(self.fit, Refusal):
             lines += _grouped(f"{self.form.formula}: refused", [self.fit])
         else:
@@ -262,7 +262,10 @@ def fit(
         found = form.fit(reduced, level, resamples, seed)
         return FormLaw(reduced, form, found, Path(where).name, level)
     read = make_table(source, columns, rows=rows, where=where)
-    return Law(read, analyse(tables.rows_of(read), settings), Path(where).name)
+    results = analyse(tables.rows_of(read), settings)
+    cautions = (*read.cautions, *results.analysis.cautions)
+    analysis = replace(results.analysis, cautions=cautions)
+    return Law(read, replace(results, analysis=analysis), Path(where).name)
 
 
 def _table_of(

@@ -26,7 +26,7 @@ class Table(Mapping[str, Array]):
     origins   where each column came from, as "column 'N (B)', in B: times 1e+09"
     metrics   f64[n] of tasks by the table's own names, as "hellaswag_acc"; NaN: no value
     unit      a loss is in nats a token, or a byte
-    left_out  cautions of rows that lack a number that is needed
+    cautions  of rows that lack a number that is needed, and of losses that look like perplexities
     """
 
     columns: Mapping[str, Array]
@@ -35,7 +35,7 @@ class Table(Mapping[str, Array]):
     origins: Mapping[str, str]
     metrics: Mapping[str, Array] = field(default_factory=dict)
     unit: Unit = "token"
-    left_out: tuple[Caution, ...] = ()
+    cautions: tuple[Caution, ...] = ()
 
     def __getitem__(self, name: str) -> Array:
         return self.columns[name]
@@ -107,7 +107,18 @@ def make_table(
     table = Table(
         ordered, names, settings, origins, _metrics(source, choices, texts), _unit(choices)
     )
-    return _whole(_with_status(table, source), needed, where)
+    table = _whole(_with_status(table, source), needed, where)
+    if "loss" not in choices:
+        return table
+    doubts = checks.perplexity_cautions(table, choices["loss"].source, _vocab(source))
+    return replace(table, cautions=(*table.cautions, *doubts))
+
+
+def _vocab(source: Mapping[str, Sequence[Any]]) -> float | None:
+    """The size of the largest vocabulary, of a column that is called so."""
+    cells = (cell for name in source if columns.is_vocab(name) for cell in source[name])
+    sizes = [size for size in map(_score, cells) if np.isfinite(size) and size > 1]
+    return max(sizes, default=None)
 
 
 def _unit(found: Mapping[str, columns.Choice]) -> Unit:
@@ -246,7 +257,7 @@ def _whole(table: Table, needed: Sequence[str], where: str) -> Table:
         Caution("run left out", table.names[i], f"it lacks one of {', '.join(needed)}")
         for i in np.flatnonzero(~present)
     )
-    complete = replace(table.where(present), left_out=cautions)
+    complete = replace(table.where(present), cautions=cautions)
     checks.check_values(complete.columns, complete.names, where)
     checks.check_units(complete.columns, complete.origins, where)
     return complete
