@@ -62,6 +62,11 @@ class Law:
             raise UserError(f"no surface could be fitted: {reasons}")
         return self.analysis.surface
 
+    def check_answered(self) -> None:
+        """Raises UserError, with the first reason, where nothing could be fitted."""
+        if self.analysis.surface is None and not self.analysis.valleys:
+            raise UserError(_unanswered(self.name, self.analysis.refusals[0]))
+
     def loss(self, params: float, tokens: float) -> float:
         """The surface's loss of a model of so many parameters after so many tokens."""
         return self.surface.at(params, tokens)
@@ -126,8 +131,12 @@ class FormLaw:
     def fitted(self) -> FormFit:
         """The fit. Raises UserError, with the reason, where the law was refused."""
         if isinstance(self.fit, Refusal):
-            raise UserError(f"{self.form.name}: {self.fit.where}: {self.fit.message}")
+            raise UserError(_unanswered(self.name, self.fit))
         return self.fit
+
+    def check_answered(self) -> None:
+        """Raises UserError, with the reason, where the law was refused."""
+        _ = self.fitted
 
     def predict(self, **inputs: float) -> tuple[float, float, float]:
         """(the target, the lower and the upper end of the law's interval) at the law's inputs, by
@@ -176,6 +185,10 @@ def _drawn(all_figures: Sequence[page.Figure], kind: str) -> Figure:
         raise UserError(f"kind must be one of {', '.join(by_name)}, not {kind!r}")
     with style.applied():
         return by_name[kind].draw()
+
+
+def _unanswered(table: str, refusal: Refusal) -> str:
+    return f"{table}: no law could be fitted: {refusal.where}: {refusal.message}"
 
 
 def _read(table: Table, name: str) -> list[str]:

@@ -206,7 +206,8 @@ def usable_rows(
 def _too_little(name: str, target: str, curve: Curve, columns: Columns) -> Refusal | None:
     rows, needed = len(columns["runs"]), len(curve.low) + 1
     if rows < needed:
-        message = f"{rows} points; {len(curve.low)} parameters and a residual need {needed}"
+        points = "1 point" if rows == 1 else f"{rows} points"
+        message = f"{points}; {len(curve.low)} parameters and a residual need {needed}"
         return Refusal("too few points", name, message)
     for key in (*curve.inputs, target):
         if len(np.unique(columns[key])) < 2:

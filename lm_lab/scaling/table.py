@@ -96,10 +96,7 @@ def make_table(
     _complete(read, origins)
     absent = [name for name in needed if name not in read]
     if absent:
-        raise UserError(
-            f"{where}: no column is known as {absent[0]} ({columns.MEANINGS[absent[0]]}) among "
-            f"{_listed(list(source))}; name it, as in columns {absent[0]}=NAME"
-        )
+        raise UserError(f"{where}: {_absent(absent[0], list(source), texts)}")
     used = {choice.source for choice in choices.values()}
     unread = {name: values for name, values in source.items() if name not in used}
     names, settings = _names(unread, len(read[needed[0]])), _settings(unread)
@@ -119,6 +116,20 @@ def _vocab(source: Mapping[str, Sequence[Any]]) -> float | None:
     cells = (cell for name in source if columns.is_vocab(name) for cell in source[name])
     sizes = [size for size in map(_score, cells) if np.isfinite(size) and size > 1]
     return max(sizes, default=None)
+
+
+def _absent(name: str, among: list[str], texts: Collection[str]) -> str:
+    """What to say of a standard column that is not there: the table has it as text, or not at
+    all.
+    """
+    known = [(column, columns.recognise(column)) for column in among if column in texts]
+    for column, recognised in known:
+        if recognised is not None and recognised[0] == name:
+            return f"column {column!r} holds no number; give {columns.MEANINGS[name]}"
+    return (
+        f"no column is known as {name} ({columns.MEANINGS[name]}) among {_listed(among)}; name it, "
+        f"as in columns {name}=NAME"
+    )
 
 
 def _unit(found: Mapping[str, columns.Choice]) -> Unit:
