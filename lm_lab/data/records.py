@@ -194,13 +194,6 @@ def record_batches(
             )
         fits &= tokens_of_records <= allowed[name]
     numbers = np.flatnonzero(fits)
-    if len(numbers) < len(fits):
-        left_out = len(fits) - len(numbers)
-        print(
-            f"{left_out} of {len(fits)} {side} records are too long, and left out",
-            file=sys.stderr,
-            flush=True,
-        )
     texts_per_row = None if records.labels is None else TEXTS
     texts_per_row = TEXTS // ANSWERS if records.are_preferences else texts_per_row
     rows = _packed_rows(numbers, sizes, allowed, texts_per_row) if pack else numbers[:, None]
@@ -210,6 +203,15 @@ def record_batches(
             f"config.train.batch_size: a batch needs {least} {unit}, and the {side} side has "
             f"{len(rows)} that fit; lower it, or give more data"
         )
+    if len(numbers) < len(fits):
+        left_out = len(fits) - len(numbers)
+        print(
+            f"{left_out} of {len(fits)} {side} records are too long, and left out",
+            file=sys.stderr,
+            flush=True,
+        )
+    if pack:
+        _say_how_full(sizes, numbers, allowed, len(rows))
     context = context_length if "context_length" in sizes else None
     return RecordBatches(
         tokens, bytes_of, records, rows, length, context, batch_size, endless(len(rows), seed)
@@ -220,7 +222,7 @@ def _packed_rows(
     numbers: np.ndarray, sizes: dict[str, np.ndarray], allowed: dict[str, int], most: int | None
 ) -> np.ndarray:
     """Packs the records with these numbers, `most` of them in a row, which then has places for so
-    many; says on stderr how full the rows are.
+    many.
     """
     used = np.stack([tokens_of_records[numbers] for tokens_of_records in sizes.values()], axis=1)
     rooms = np.array([allowed[name] for name in sizes])
@@ -231,13 +233,20 @@ def _packed_rows(
             numbers, np.pad(used, ((0, 0), (0, 1)), constant_values=1), np.append(rooms, most)
         )
         rows = np.pad(rows, ((0, 0), (0, most - rows.shape[1])), constant_values=-1)
-    shares = 100 * used.sum(0) / (rooms * max(len(rows), 1))
+    return rows
+
+
+def _say_how_full(
+    sizes: dict[str, np.ndarray], numbers: np.ndarray, allowed: dict[str, int], rows: int
+) -> None:
+    """Says on stderr how full the rows are into which the records with these numbers are packed."""
+    shares = [
+        100 * tokens_of_records[numbers].sum() / (allowed[name] * max(rows, 1))
+        for name, tokens_of_records in sizes.items()
+    ]
     names = ("targets", "sources") if len(sizes) > 1 else ("tokens",)
     filled = " and ".join(f"{share:.2f} % of {name}" for share, name in zip(shares, names))
-    print(
-        f"Records fill {filled} in {len(rows)} rows (config.data.pack)", file=sys.stderr, flush=True
-    )
-    return rows
+    print(f"Records fill {filled} in {rows} rows (config.data.pack)", file=sys.stderr, flush=True)
 
 
 def packed(numbers: np.ndarray, sizes: np.ndarray, room: np.ndarray) -> np.ndarray:
