@@ -29,6 +29,8 @@ class Records(NamedTuple):
     # one, the end
     offsets: np.ndarray
     labels: np.ndarray | None  # f32[records]
+    # f32[records, 2]: of preferences, what an objective compares each answer with; None: nothing
+    reference: np.ndarray | None = None
 
     @property
     def are_preferences(self) -> bool:
@@ -137,9 +139,12 @@ class RecordBatches(NamedTuple):
         flat = (len(numbers), -1)
         parts = starts.reshape(flat), stops.reshape(flat), ordinals.ravel()
         tokens, segments = self._ranges(*parts, self.length)
-        labels = np.zeros((*numbers.shape, ANSWERS), np.float32)
-        labels[..., 0] = numbers >= 0
-        return Examples(tokens, None, segments, labels=labels.reshape(flat))  # type: ignore[arg-type]
+        is_there = numbers[..., None] >= 0
+        labels = np.where(is_there, np.array([1, 0], np.float32), 0).reshape(flat)
+        reference = self.records.reference
+        if reference is not None:
+            reference = np.where(is_there, reference[numbers], 0).reshape(flat)
+        return Examples(tokens, None, segments, labels=labels, reference=reference)  # type: ignore[arg-type]
 
     def _rows(
         self, first: np.ndarray, end: np.ndarray, length: int
