@@ -5,8 +5,8 @@
   --config=FILE               a config file; set its keys with --config.section.key=value
   --workdir=DIR               the run's directory: config, metrics, checkpoints, result
 
-The same command resumes from the newest checkpoint. Ctrl-C, SIGTERM and SIGHUP save first, a second
-one ends at once; kill -9 loses no checkpoint. lm-lab --help lists the exit codes.
+The same command resumes from the newest checkpoint. Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP save
+first, a second one ends at once; kill -9 loses no checkpoint. lm-lab --help lists the exit codes.
 """
 
 import sys
@@ -21,7 +21,7 @@ from lm_lab.cli import arguments
 from lm_lab.cli.key_table import entries, render
 from lm_lab.library import devices
 from lm_lab.train.loop import train
-from lm_lab.train.preemption import Preempted
+from lm_lab.train.preemption import Preempted, exit_code
 from lm_lab.train.run import Run
 from lm_lab.types import UserError
 
@@ -56,7 +56,7 @@ def on_devices(runs: Sequence[Run]) -> Iterator[None]:
             yield
     except Preempted as stop:
         print(f"lm-lab: {stop}", file=sys.stderr)
-        sys.exit(128 + stop.signal)
+        sys.exit(exit_code(stop.signal))
 
 
 def show(runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> int:

@@ -30,6 +30,7 @@ Step = Callable[[TrainState, Examples], tuple[TrainState, Sums]]
 Evaluate = Callable[[TrainState, Examples], dict[str, Sums]]  # (state, eval set) -> sums by name
 How = Literal["map", "vmap"]
 WHOLE = none.make(none.Config())
+LAST = ("gradient_norm", "rate")  # metrics of a step that are not summed over steps
 
 
 def gradients(

@@ -17,6 +17,7 @@ from lm_lab.data.records import TEXTS
 from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.carry import CARRY
+from lm_lab.engine.nonfinite import guarded, with_policy
 from lm_lab.engine.program import evaluate_slots, evaluated_params
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
@@ -81,7 +82,8 @@ def slots_of(task: Task) -> Slots:
     train = task.experiment.train
     slots = {FROZEN: frozen_slot(shared=train.initial is not None)}
     slots |= {} if train.average_decay is None else {AVERAGE: average_slot()}
-    return slots | ({CARRY: task.carry.slot(train.batch_size)} if train.carry_state else {})
+    slots |= {CARRY: task.carry.slot(train.batch_size)} if train.carry_state else {}
+    return with_policy(slots, train.nonfinite)
 
 
 def assemble(task: Task) -> Program:
@@ -135,13 +137,14 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, roles: PyTree) -> 
     experiment, objective = task.experiment, task.objective
     train, compute = experiment.train, experiment.precision.compute
     gradient = gradients(model, objective, compute, task.adapter, task.carry, train.loss_chunk)
-    return train_step(
+    step = train_step(
         accumulate(gradient, train.microbatches),
         objective.prepare,
         partial(task.update.make, roles),
         lambda step: task.update.rate_factor(step, steps),
         slots,
     )
+    return guarded(step, train.nonfinite, slots)
 
 
 def _groups(drawn: PyTree, state: TrainState, chosen: int) -> dict[str, int]:
