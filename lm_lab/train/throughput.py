@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 
 from lm_lab.compute import device
+from lm_lab.runs import peers
 from lm_lab.train.compiled import CompiledProgram, split
 from lm_lab.train.progress import Progress
 from lm_lab.train.writer import RunWriter
@@ -34,7 +35,7 @@ class ThroughputMeter:
         self._compiled, self._writers = compiled, writers
         self._calls: list[Call] = []
         label = writers[0].run.directory.name if len(writers) == 1 else f"{len(writers)} runs"
-        self._progress = Progress(compiled.program.steps, step, label)
+        self._progress = Progress(compiled.program.steps, step, label, shown=peers.is_first())
         self._last = time.monotonic()
 
     @contextmanager
@@ -74,6 +75,8 @@ class ThroughputMeter:
         self._show(calls[-1].stop, tokens_per_second)
 
     def _show(self, step: int, tokens_per_second: float) -> None:
+        if not peers.is_first():
+            return
         program = self._compiled.program
         flops_per_token = program.flops_per_step / program.targets_per_step
         peak_share = device.utilisation(
@@ -88,6 +91,8 @@ class ThroughputMeter:
 
     def show_evaluation(self) -> None:
         """Shows the held-out loss, the mean over the unfinished runs."""
+        if not peers.is_first():
+            return
         going = [writer.held_out for writer in self._writers if writer.result is None]
         self._progress.show_evaluation(_mean(going))
 

@@ -3,7 +3,7 @@ result.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -55,6 +55,7 @@ class RunWriter:
         self.result: dict[str, Any] | None = None
         self._stack, self._opened = ExitStack(), ExitStack()
         self._lines: list[bytes] | None = None
+        self._write: Callable[[Path], None] | None = None  # the arrays of a save, if not this one
 
     def __enter__(self) -> "RunWriter":
         directory = self.run.directory
@@ -176,13 +177,16 @@ class RunWriter:
 
     def restore(self, step: int, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """(state, extra) of the commit of a step that `newest` gave."""
+        folder, stored, extra = self._saved(step)
+        with explained(folder, "read"):  # a trunk may be gone by now
+            return arrays.read_arrays(folder, stored, abstract_state), extra
+
+    def _saved(self, step: int) -> tuple[Path, dict[str, str], dict[str, Any]]:
+        """(folder, description of its arrays, extra) of the commit of a step."""
         if self._begins(step):
-            origin = self._origin
-            with explained(origin.folder, "read"):  # the trunk may be gone by now
-                state = arrays.read_arrays(origin.folder, origin.arrays, abstract_state)
-            return state, origin.extra
+            return self._origin.folder, self._origin.arrays, self._origin.extra
         record = next(self._checkpoints.commits(step))
-        return self._checkpoints.restore(record, abstract_state), record.extra
+        return self._checkpoints.folder(record), record.arrays, record.extra
 
     def begin(
         self,
@@ -343,7 +347,7 @@ class RunWriter:
             extra |= {"base": self._base} if self._base else {}
             extra |= {BRANCHED: self._branched} if self._branched else {}
             score = self._final["eval/heldout/nll"] if self._evaluated_step == step else None
-            self._checkpoints.save(step, state, extra, score)
+            self._checkpoints.save(step, state, extra, score, self._write)
 
     def close(self) -> None:
         """Writes the result, after the last commit."""
