@@ -101,17 +101,27 @@ def joined(place: Place | None, launch: str) -> Iterator[None]:
             f"the {place.processes} processes of the launch do not find one another "
             f"({' '.join(str(error).split())}); check the address of the coordinator"
         ) from None
-    with Liveness() as liveness, liveness.explains():
-        if len(set(peers.gather(launch))) > 1:
-            raise UserError(
-                f"the {place.processes} processes of the launch were given unlike configs or "
-                "folders; give the same, or --processes=1 to train a run in each"
-            )
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-            jax.distributed.shutdown()
+    patience = END_SECONDS
+    try:
+        with Liveness() as liveness:
+            try:
+                with liveness.explains():
+                    _check_same(launch)
+                    yield
+                patience = peers.MOST_SECONDS  # the first may still have much to write
+            finally:
+                sys.stdout.flush()
+                peers.meet("end", patience)
+    finally:
+        jax.distributed.shutdown()
+
+
+def _check_same(launch: str) -> None:
+    if len(set(peers.gather(launch))) > 1:
+        raise UserError(
+            f"the {peers.count()} processes of the launch were given unlike configs or folders; "
+            "give the same, or --processes=1 to train a run in each"
+        )
 
 
 def _supervise() -> None:

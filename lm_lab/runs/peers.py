@@ -5,10 +5,13 @@ Small values pass through the key-value store of JAX's coordination service. Tha
 so a thread may use it while the devices compute.
 """
 
+import contextlib
 import itertools
 import pickle
 from collections.abc import Callable
 from typing import TypeVar
+
+import jax
 
 # JAX has no public door to its key-value store; Orbax reads it from there as well.
 from jax._src import distributed
@@ -89,6 +92,12 @@ def gather(value: Value) -> list[Value]:
     number = next(_NUMBERS)
     post(f"all/{number}/{index()}", value)
     return [read(f"all/{number}/{other}") for other in range(count())]  # type: ignore[misc]
+
+
+def meet(name: str, seconds: float) -> None:
+    """Waits until all processes are here, or for so long."""
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # which also says that time is over
+        _client().wait_at_barrier(f"lm_lab/{name}", int(seconds * 1000))
 
 
 def _client() -> "distributed.xla_client.DistributedRuntimeClient":  # type: ignore[name-defined]

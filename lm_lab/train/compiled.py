@@ -1,6 +1,7 @@
 """The compiled program of one or several runs, on their devices."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -125,11 +126,18 @@ class CompiledProgram(NamedTuple):
         return loaded(join(*held), unsaved)
 
     def held(self, state: TrainState) -> list[PyTree]:
-        """What the checkpoint of each member holds: on the host, or copies on the devices where
+        """What the checkpoint of each member holds, in copies: on the host, or on the devices where
         no process addresses them all.
         """
         held = saved(state, self.program.slots)
-        return split(held if sharding.is_shared(self.mesh) else jax.device_get(held), self.members)
+        if not sharding.is_shared(self.mesh):
+            return split(jax.device_get(held), self.members)
+        places = [saved(self.abstract, self.program.slots)] * self.members
+        divide = jax.jit(
+            partial(split, members=self.members),
+            out_shardings=jax.tree.map(lambda leaf: leaf.sharding, places),
+        )
+        return divide(held)
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state of all members."""

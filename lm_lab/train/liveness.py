@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import socket
 import threading
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
@@ -49,8 +50,8 @@ class Liveness:
         except (UserError, Preempted):
             raise
         except Exception as error:
-            words = str(error).splitlines()
-            say(f"{type(error).__name__}: {words[0] if words else ''}; are all processes there?")
+            traceback.print_exception(error)
+            say("an error in one process; waits whether another is lost")
             self._closed.wait(LOST_SECONDS + 3 * BEAT_SECONDS)  # the thread may end the process
             raise
 
