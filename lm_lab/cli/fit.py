@@ -19,7 +19,8 @@
   --workdir=DIR               for report.html, figures/, analysis.json and the table as it was read
 
 It prints which columns it read and what it assumed. A column of another quantity, in another unit,
-or that two columns could be, is an error that says what to add.
+or that two columns could be, is an error that says what to add; so is a table too poor for any
+answer.
 """
 
 import re
@@ -61,6 +62,7 @@ def run(argv: list[str]) -> int:
         seed=SEED.value,
     )
     print(law)
+    law.check_answered()
     if WORKDIR.value is not None:
         folder = arguments.folder(WORKDIR.value, "runs/fit")
         print(f"report: {law.report(folder, shlex.join(['lm-lab', 'fit', *argv]))}")

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 
-from lm_lab.train.preemption import Signals, Stopped, leave
+from lm_lab.train.preemption import Signals, Stopped, exit_code, leave
 
 COMMANDS = {
     "demo": "run the demo study: small decoders, a scaling law, a report",
@@ -49,9 +49,9 @@ EXIT_CODES = """Exit codes:
     0   done
     1   a run diverged or failed, or a run of the sweep is in use elsewhere
     2   wrong input: one line says what to change
-   75   a run hung and ended itself; the same command resumes from the newest checkpoint
-  128 + a signal's number (143 SIGTERM, 130 Ctrl-C, 129 SIGHUP)
-       stopped by a signal after saving; the same command resumes"""
+   75   resume me: pre-empted by SIGTERM or SIGUSR1, or a run hung and ended itself; the same
+        command goes on
+  130   stopped by Ctrl-C, 129 by SIGHUP (a closed terminal); the same command goes on"""
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
     except Stopped as stop:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
-        leave(128 + stop.signal, str(stop))
+        leave(exit_code(stop.signal), str(stop))
 
 
 def _main() -> None:

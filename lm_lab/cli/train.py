@@ -12,8 +12,8 @@ Open MPI, TPU pods and GKE tell each which one it is; elsewhere all of these fla
   --processes=N               in all; 1: this one alone, whatever a launcher says
   --process=I                 the number of this one, from 0
 
-The same command resumes from the newest checkpoint. Ctrl-C, SIGTERM and SIGHUP save first, a second
-one ends at once; kill -9 loses no checkpoint. lm-lab --help lists the exit codes.
+The same command resumes from the newest checkpoint. Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP save
+first, a second one ends at once; kill -9 loses no checkpoint. lm-lab --help lists the exit codes.
 """
 
 import sys
@@ -30,7 +30,7 @@ from lm_lab.library import cluster, devices
 from lm_lab.runs import peers
 from lm_lab.runs.config import hash_of
 from lm_lab.train.loop import train
-from lm_lab.train.preemption import Preempted
+from lm_lab.train.preemption import Preempted, exit_code
 from lm_lab.train.run import Run
 from lm_lab.types import UserError
 
@@ -76,7 +76,7 @@ def on_devices(runs: Sequence[Run]) -> Iterator[None]:
     except Preempted as stop:
         if peers.is_first():
             print(f"lm-lab: {stop}", file=sys.stderr)
-        sys.exit(128 + stop.signal)
+        sys.exit(exit_code(stop.signal))
 
 
 def show(runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> int:

@@ -20,9 +20,9 @@ def average_slot() -> Slot:
     return Slot(_start, _update, evaluated=True)
 
 
-def _start(trained: PyTree, frozen: PyTree) -> PyTree:
+def _start(state: TrainState, frozen: PyTree) -> PyTree:
     del frozen
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), trained)
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), state.params)
 
 
 def _update(average: PyTree, state: TrainState) -> PyTree:

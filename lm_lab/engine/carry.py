@@ -33,7 +33,7 @@ class Carry(NamedTuple):
 
     def slot(self, rows: int) -> Slot:
         """The slot of the train state. A step writes it; it begins anew where the examples say."""
-        return Slot(lambda trained, frozen: jax.tree.map(sharding.of_rows, self.start(rows)))
+        return Slot(lambda state, frozen: jax.tree.map(sharding.of_rows, self.start(rows)))
 
     def apply(
         self, model: Any, variables: PyTree, inputs: Inputs, carry: PyTree, **options: Any

@@ -38,7 +38,8 @@ class Slot(NamedTuple):
     or those of rows (sharding.of_rows).
     """
 
-    init: Callable[[PyTree, PyTree], PyTree]  # (trained, frozen parameters) -> the tree at step 0
+    # (state before step 0 with the slots before this one, frozen parameters) -> the tree there
+    init: Callable[[TrainState, PyTree], PyTree]
     # (tree, state after the step) -> the tree after the step; None: it never changes, or the step
     # writes it (engine/carry.py)
     update: Callable[[PyTree, TrainState], PyTree] | None = None
@@ -58,7 +59,7 @@ Init = Callable[[Hyper, PyTree], TrainState]  # (hyper, arrays to start with)
 
 def frozen_slot(shared: bool) -> Slot:
     """Parameters that are not trained. Not saved, as they follow from how the run began."""
-    return Slot(lambda trained, frozen: frozen, saved=False, shared=shared)
+    return Slot(lambda state, frozen: frozen, saved=False, shared=shared)
 
 
 def initial_state(
@@ -66,8 +67,10 @@ def initial_state(
 ) -> TrainState:
     """The state of one run before step 0. Leaves carry the boxes of the parameters."""
     opt_state = optimizer(hyper, 0.0).init(trained)
-    trees = {name: slot.init(trained, frozen) for name, slot in slots.items()}
-    return TrainState(jnp.int32(0), trained, opt_state, hyper, trees)
+    state = TrainState(jnp.int32(0), trained, opt_state, hyper, {})
+    for name, slot in slots.items():
+        state = state._replace(slots={**state.slots, name: slot.init(state, frozen)})
+    return state
 
 
 def divide(state: TrainState, slots: Slots) -> tuple[TrainState, dict[str, PyTree]]:

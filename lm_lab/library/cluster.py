@@ -16,8 +16,7 @@ from jax._src.clusters import ClusterEnv  # what jax.distributed.initialize asks
 
 from lm_lab.runs import peers
 from lm_lab.train.liveness import Liveness
-from lm_lab.train.preemption import NUMBERS
-from lm_lab.train.watchdog import STALLED
+from lm_lab.train.preemption import NUMBERS, RESUME, Signals
 from lm_lab.types import UserError
 
 START_SECONDS = 300  # for all processes to be started
@@ -78,16 +77,32 @@ def joined(place: Place | None, launch: str) -> Iterator[None]:
 
     `launch` says what is launched, and must be the same in all: UserError. The process that the
     launcher has started only waits: JAX aborts a process whose coordinator is gone, and what the
-    launcher is to see is the code STALLED.
+    launcher is to see is the code RESUME.
     """
     if place is None:
         yield
         return
     _supervise()
+    with Signals("leave"):  # the thread that listened is not in this process
+        _initialize(place)
+        patience = END_SECONDS
+        try:
+            with Liveness() as liveness:
+                try:
+                    with liveness.explains():
+                        _check_same(launch)
+                        yield
+                    patience = peers.MOST_SECONDS  # the first may still have much to write
+                finally:
+                    sys.stdout.flush()
+                    peers.meet("end", patience)
+        finally:
+            jax.distributed.shutdown()
+
+
+def _initialize(place: Place) -> None:
     faulthandler.enable()  # shows all stacks where JAX aborts
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
-    if jax.config.jax_cpu_collectives_implementation is None:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(
             *place,
@@ -101,19 +116,6 @@ def joined(place: Place | None, launch: str) -> Iterator[None]:
             f"the {place.processes} processes of the launch do not find one another "
             f"({' '.join(str(error).split())}); check the address of the coordinator"
         ) from None
-    patience = END_SECONDS
-    try:
-        with Liveness() as liveness:
-            try:
-                with liveness.explains():
-                    _check_same(launch)
-                    yield
-                patience = peers.MOST_SECONDS  # the first may still have much to write
-            finally:
-                sys.stdout.flush()
-                peers.meet("end", patience)
-    finally:
-        jax.distributed.shutdown()
 
 
 def _check_same(launch: str) -> None:
@@ -135,4 +137,4 @@ def _supervise() -> None:
     for number in NUMBERS:
         signal.signal(number, lambda number, _: os.kill(child, number))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    os._exit(STALLED if code == -signal.SIGABRT else code if code >= 0 else 128 - code)
+    os._exit(RESUME if code == -signal.SIGABRT else code if code >= 0 else 128 - code)

@@ -1,7 +1,7 @@
 """Scaling laws fitted to any table: runs of lm_lab, a published CSV file, a data frame."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -61,6 +61,11 @@ class Law:
             )
             raise UserError(f"no surface could be fitted: {reasons}")
         return self.analysis.surface
+
+    def check_answered(self) -> None:
+        """Raises UserError, with the first reason, where nothing could be fitted."""
+        if self.analysis.surface is None and not self.analysis.valleys:
+            raise UserError(_unanswered(self.name, self.analysis.refusals[0]))
 
     def loss(self, params: float, tokens: float) -> float:
         """The surface's loss of a model of so many parameters after so many tokens."""
@@ -126,8 +131,12 @@ class FormLaw:
     def fitted(self) -> FormFit:
         """The fit. Raises UserError, with the reason, where the law was refused."""
         if isinstance(self.fit, Refusal):
-            raise UserError(f"{self.form.name}: {self.fit.where}: {self.fit.message}")
+            raise UserError(_unanswered(self.name, self.fit))
         return self.fit
+
+    def check_answered(self) -> None:
+        """Raises UserError, with the reason, where the law was refused."""
+        _ = self.fitted
 
     def predict(self, **inputs: float) -> tuple[float, float, float]:
         """(the target, the lower and the upper end of the law's interval) at the law's inputs, by
@@ -151,12 +160,12 @@ class FormLaw:
 
     def report(self, directory: str | Path, command: str = _COMMAND) -> Path:
         """Writes report.html with figures into a folder; the page's path."""
-        page_content = forms.report(self.form, self.fitted, self.level, self.table.left_out)
+        page_content = forms.report(self.form, self.fitted, self.level, self.table.cautions)
         folder = Path(directory).expanduser()
         return tables.write(self.table, page_content, self.fitted, folder, self.name, command)
 
     def __str__(self) -> str:
-        lines, cautions = _read(self.table, self.name), [*self.table.left_out]
+        lines, cautions = _read(self.table, self.name), [*self.table.cautions]
         if isinstance(self.fit, Refusal):
             lines += _grouped(f"{self.form.formula}: refused", [self.fit])
         else:
@@ -176,6 +185,10 @@ def _drawn(all_figures: Sequence[page.Figure], kind: str) -> Figure:
         raise UserError(f"kind must be one of {', '.join(by_name)}, not {kind!r}")
     with style.applied():
         return by_name[kind].draw()
+
+
+def _unanswered(table: str, refusal: Refusal) -> str:
+    return f"{table}: no law could be fitted: {refusal.where}: {refusal.message}"
 
 
 def _read(table: Table, name: str) -> list[str]:
@@ -262,7 +275,10 @@ def fit(
         found = form.fit(reduced, level, resamples, seed)
         return FormLaw(reduced, form, found, Path(where).name, level)
     read = make_table(source, columns, rows=rows, where=where)
-    return Law(read, analyse(tables.rows_of(read), settings), Path(where).name)
+    results = analyse(tables.rows_of(read), settings)
+    cautions = (*read.cautions, *results.analysis.cautions)
+    analysis = replace(results.analysis, cautions=cautions)
+    return Law(read, replace(results, analysis=analysis), Path(where).name)
 
 
 def _table_of(

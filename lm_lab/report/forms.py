@@ -11,13 +11,13 @@ from lm_lab.scaling.contract import Form, FormFit, Parameter
 from lm_lab.scaling.records import Caution
 
 
-def report(form: Form, fit: FormFit, level: float, left_out: Sequence[Caution]) -> page.Report:
-    """The answer, the parameters and the figures; `left_out` are cautions of the table's rows."""
+def report(form: Form, fit: FormFit, level: float, of_table: Sequence[Caution]) -> page.Report:
+    """The answer, the parameters and the figures; `of_table` are cautions of the table."""
     sections = [
         page.Section("Evidence", figures(form, fit, level)),
         page.Section("Parameters", [_table(fit)]),
     ]
-    cautions = [*left_out, *fit.cautions]
+    cautions = [*of_table, *fit.cautions]
     if cautions:
         notices = [
             page.Notice(item.kind.capitalize(), formatting.placed(item.where, item.message) + ".")

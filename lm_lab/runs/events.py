@@ -1,12 +1,11 @@
 """TensorBoard's event files, by tensorboardX, which is kept from importing PyTorch."""
 
-import contextlib
 import json
-import logging
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,63 +23,47 @@ _events: Any = event_pb2
 _summaries: Any = summary_pb2
 _hyper: Any = plugin_hparams_pb2
 Event, SessionLog, Summary = _events.Event, _events.SessionLog, _summaries.Summary
-logger = logging.getLogger(__name__)
 
 
 class Events:
     """The event files of a run, written afresh with its `records` so far.
 
     They begin with the run's `settings`, by dotted key, so that TensorBoard's page of
-    hyper-parameters shows those that differ among the runs of a folder, beside their metrics. They
-    are a copy of metrics.jsonl: if they cannot be written, the run warns once and goes on.
+    hyper-parameters shows those that differ among the runs of a folder, beside their metrics.
+    Raises OSError.
     """
 
     def __init__(
         self, folder: Path, records: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
     ) -> None:
-        self._folder = folder
-        self._writer: EventsWriter | None = None
-        self._failed = False
-        with self._warns():
-            folder.mkdir(exist_ok=True)
-            for old in folder.glob("events.out.tfevents.*"):
-                old.unlink()
-            self._writer = EventsWriter(str(folder / "events"))
-            # Tells a TensorBoard that watches the folder to forget what it read in the old file.
-            start = Event(
-                wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)
-            )
-            self._put([start, _session(settings), *map(_event, records)])
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._writer = EventsWriter(str(folder / "events"))
+        with ExitStack() as on_error:
+            on_error.callback(self.close)
+            self._begin(records, settings)
+            on_error.pop_all()
+
+    def _begin(self, records: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
+        # Tells a TensorBoard that watches the folder to forget what it read in the old file.
+        start = Event(
+            wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)
+        )
+        self._put([start, _session(settings), *map(_event, records)])
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Appends a record of metrics.jsonl."""
-        with self._warns():
-            self._put([_event(record)])
+        self._put([_event(record)])
 
     def close(self) -> None:
         """Ends the file."""
-        if self._writer is not None:
-            with contextlib.suppress(OSError) if self._failed else self._warns():
-                self._writer.close()
+        self._writer.close()
 
     def _put(self, events: Sequence[Any]) -> None:
-        if self._writer is not None and not self._failed:
-            for event in events:
-                self._writer.write_event(event)
-            self._writer.flush()
-
-    @contextlib.contextmanager
-    def _warns(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self._failed = True
-            reason = error.strerror or error
-            logger.warning(
-                "%s: no event files (%s); metrics.jsonl has all that they show",
-                self._folder,
-                reason,
-            )
+        for event in events:
+            self._writer.write_event(event)
+        self._writer.flush()
 
 
 def _session(settings: Mapping[str, Any]) -> Any:

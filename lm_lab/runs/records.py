@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Any
@@ -21,12 +22,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from lm_lab.runs import history
+from lm_lab.runs import history, tracking
+from lm_lab.runs.copies import Copy
 from lm_lab.runs.durable import atomic_write, explained
 from lm_lab.runs.events import Events
 from lm_lab.runs.history import Mark
 from lm_lab.runs.reading import NUMBER, Unreadable, misfit, read_object
-from lm_lab.runs.tracking import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ _RESULT_TYPES = {
     "branch_step": int,
     "paid_flops": NUMBER,
     "bytes": NUMBER,
+    "lost_steps": int,
     "flops_per_token": dict,
     "params": dict,
     "final": dict,
@@ -175,12 +177,18 @@ class Metrics:
         self._lines, self._digest = len(self._kept), hashlib.sha256(kept)
         with explained(path, "write"):
             self._file = path.open("ab")
-        records = [json.loads(line) for line in self._kept]
-        self._copies = (
-            Events(self._directory / "tensorboard", records, self._settings),
-            Tracker(self._directory, records, self._settings),
-        )
+        self._copies = self._copied([json.loads(line) for line in self._kept])
         return self
+
+    def _copied(self, records: Sequence[Mapping[str, Any]]) -> list[Copy]:
+        """The copies of the lines, which hold these `records` so far."""
+        directory, settings, project = self._directory, self._settings, tracking.project()
+        folder = directory / "tensorboard"
+        copies = [Copy(folder, "events", partial(Events, folder, records, settings))]
+        if project:
+            make = partial(tracking.Tracker, directory, project, records, settings)
+            copies.append(Copy(directory, "W&B", make))
+        return copies
 
     def __exit__(self, *_: object) -> None:
         self._file.close()

@@ -1,22 +1,18 @@
 """Weights & Biases beside metrics.jsonl, where LM_LAB_WANDB names a project (the extra `wandb`).
 
-A copy, as TensorBoard's events are: if it cannot be written, the run warns once and goes on.
 Whether it goes to a server or into the run's folder wandb/ is W&B's to say (WANDB_MODE=offline). A
 run that is resumed goes on in the same W&B run, whose id is in the file wandb.id.
 """
 
 import importlib.util
 import json
-import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lm_lab.runs.durable import atomic_write
 from lm_lab.types import UserError
-
-logger = logging.getLogger(__name__)
 
 PROJECT = "LM_LAB_WANDB"
 ID = "wandb.id"
@@ -24,76 +20,60 @@ ID = "wandb.id"
 
 def check() -> None:
     """Raises UserError where W&B is asked for and not installed."""
-    if os.environ.get(PROJECT) and importlib.util.find_spec("wandb") is None:
+    if project() and importlib.util.find_spec("wandb") is None:
         raise UserError(
             f'{PROJECT} is set, and wandb is not installed: pip install "lm_lab[wandb]", or unset '
             "it"
         )
 
 
+def project() -> str | None:
+    """The project that is asked for; None: W&B is not."""
+    return os.environ.get(PROJECT) or None
+
+
 class Tracker:
-    """The W&B run of a run, in the project that LM_LAB_WANDB names; without one it does nothing.
+    """The W&B run of a run, in a project.
 
     `records` are the lines of metrics.jsonl so far: W&B has them already, unless this is its first
-    start. `settings` of the run, by dotted key, are its config there.
+    start. `settings` of the run, by dotted key, are its config there. Raises what W&B raises.
     """
 
     def __init__(
-        self, directory: Path, records: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
-    ) -> None:
-        self._directory = directory
-        self._run: Any = None
-        if project := os.environ.get(PROJECT):
-            self._try(lambda: self._begin(project, records, settings))
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Sends a record of metrics.jsonl."""
-        if self._run is not None:
-            self._try(lambda: self._send(record))
-
-    def close(self) -> None:
-        """Ends the W&B run, whose summary has the newest value of every metric."""
-        if self._run is not None:
-            self._try(lambda: self._run.finish())
-
-    def _begin(
-        self, project: str, records: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+        self,
+        directory: Path,
+        project: str,
+        records: Sequence[Mapping[str, Any]],
+        settings: Mapping[str, Any],
     ) -> None:
         import wandb
 
-        file = self._directory / ID
+        file = directory / ID
         is_first = not file.exists()
         if is_first:
             atomic_write(file, f"{os.urandom(8).hex()}\n")
-        self._run = wandb.init(
+        self._run: Any = wandb.init(
             project=project,
             id=file.read_text().strip(),
-            name=self._directory.name,
-            group=_sweep(self._directory),
-            dir=str(self._directory),
+            name=directory.name,
+            group=_sweep(directory),
+            dir=str(directory),
             config=dict(settings),
             resume="allow",
             reinit="create_new",  # runs that are trained together have one each
             settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
         )
         for record in records if is_first else ():
-            self._send(record)
+            self.write(record)
 
-    def _send(self, record: Mapping[str, Any]) -> None:
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Sends a record of metrics.jsonl."""
         values = {name: value for name, value in record.items() if name != "step"}
         self._run.log(values, step=record["step"])
 
-    def _try(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 - a network or a server that fails must not end a run
-            self._run = None
-            logger.warning(
-                "%s: no more of W&B (%s: %s); metrics.jsonl has all that it shows",
-                self._directory,
-                type(error).__name__,
-                " ".join(str(error).split()),
-            )
+    def close(self) -> None:
+        """Ends the W&B run, whose summary has the newest value of every metric."""
+        self._run.finish()
 
 
 def _sweep(directory: Path) -> str | None:

@@ -1,4 +1,6 @@
-"""Refuses tables with impossible values: negative sizes, tokens in billions."""
+"""Refuses tables with impossible values (negative sizes, tokens in billions), and doubts losses
+that look like perplexities.
+"""
 
 import ast
 import math
@@ -8,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lm_lab.scaling.planted import surface
+from lm_lab.scaling.records import Caution
 from lm_lab.types import UserError
 
 Array = np.ndarray
@@ -30,6 +34,13 @@ _COST = (0.02, 300.0)
 """C / (N D) is 6 by the usual count; with attention, a head that is not counted or sparse experts
 it is between these, and outside only if a column is in another unit.
 """
+UNIFORM = 13.0  # nats: a guess among 440,000 tokens
+ABOVE_TEXT = 2.5
+"""A factor over the loss of 2404.10102's surface at the same N and D. e^L / L is at least e, so
+that perplexities of trained models lie above it; losses of text lie within a factor of about 1.5.
+"""
+_PERPLEXITY = re.compile(r"(^|_)(ppl|perplexity|perplexities)(_|$)")
+_LOGARITHM = re.compile(r"(^|_)(log|ln|nll|nats?|loss)(_|$)")
 _UNITS = {1e3: "thousands", 1e6: "millions", 1e9: "billions", 1e12: "trillions"}
 
 
@@ -92,6 +103,41 @@ def _remedy(size: float, data: float, cost: float) -> str:
         return "params=NAME:billions,tokens=NAME:billions"
     small = "params" if size < 1e5 and size * factor < 1e13 else "tokens"
     return f"{small}=NAME:{_UNITS[factor]}"
+
+
+def perplexity_cautions(
+    columns: Mapping[str, Array], source: str, vocab: float | None
+) -> list[Caution]:
+    """A caution where the losses, read from the column `source`, look like perplexities: by that
+    name, above ln `vocab` (a guess), or far above what models of such N and D reach on text.
+    """
+    losses = columns["loss"][np.isfinite(columns["loss"])]
+    if not len(losses):
+        return []
+    middle, guess = float(np.median(losses)), UNIFORM if vocab is None else math.log(vocab)
+    name = re.sub(r"[^a-z0-9]+", "_", source.lower())
+    reason = ""
+    if _PERPLEXITY.search(name) and not _LOGARITHM.search(name):
+        reason = "by the name of their column"
+    elif middle > guess:
+        of = f"vocabulary of {vocab:.6g}" if vocab is not None else "vocabulary of 440,000"
+        reason = f"with {middle:.3g} in the middle, where a guess from a {of} has {guess:.3g} nats"
+    elif (ratio := _over_text(columns)) > ABOVE_TEXT:
+        reason = f"{ratio:.2g} times the loss of text by models of such N and D"
+    if not reason:
+        return []
+    message = f"losses look like perplexities, {reason}: fit their logarithm, which is in nats"
+    return [Caution("loss like a perplexity", f"column {source!r}", message)]
+
+
+def _over_text(columns: Mapping[str, Array]) -> float:
+    """The median ratio of the losses to those of 2404.10102's surface; 0 without N and D."""
+    params = columns.get("active_params", columns.get("params"))
+    if params is None or "tokens" not in columns:
+        return 0.0
+    ratio = columns["loss"] / surface(params, columns["tokens"])
+    ratio = ratio[np.isfinite(ratio)]
+    return float(np.median(ratio)) if len(ratio) else 0.0
 
 
 def is_text(cells: Sequence[Any]) -> bool:

@@ -65,6 +65,7 @@ _HYPERPARAMETERS = (
 _SECTIONS = r"(model|objective|data|optimizer|schedule|train|adapter|precision)(\.|$)"
 SETTINGS = frozenset(_HYPERPARAMETERS.split())
 """Columns of numbers that are settings of a run, not its results. Columns of text are, too."""
+_VOCABULARIES = ("vocab", "vocab_size", "n_vocab", "vocabulary", "vocabulary_size")
 _METRIC = re.compile(r"(acc|accuracy|err|error|em|exact_match|f1|bleu|rouge|mcc)(_norm)?$")
 
 _COUNTS = {"k": 1e3, "thousand": 1e3, "m": 1e6, "mn": 1e6, "million": 1e6, "b": 1e9, "bn": 1e9}
@@ -192,6 +193,11 @@ def is_setting(column: str) -> bool:
     """Whether a column is a setting by its name: of SETTINGS, or a key of a config of ours."""
     last = column.strip().lower().rpartition(".")[2]
     return last in SETTINGS or re.match(_SECTIONS, column) is not None
+
+
+def is_vocab(column: str) -> bool:
+    """Whether a column holds sizes of vocabularies by its name, as "model.vocab"."""
+    return _plain(column.rpartition(".")[2])[0] in _VOCABULARIES
 
 
 def is_metric(column: str) -> bool:

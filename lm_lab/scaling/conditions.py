@@ -48,7 +48,7 @@ def best_of_each(table: Table, inputs: Sequence[str], target: str, where: str) -
             seeds.append(runs[rows].sum())
     reduced = table.where(np.array(best_rows, int))
     replaced = {**reduced.columns, target: np.array(means), "runs": np.array(seeds)}
-    cautions = (*table.left_out, *_caution(several, len(best_rows)))
+    cautions = (*table.cautions, *_caution(several, len(best_rows)))
     return replace(
         reduced,
         columns=replaced,
@@ -56,7 +56,7 @@ def best_of_each(table: Table, inputs: Sequence[str], target: str, where: str) -
             **table.origins,
             "runs": table.origins.get("runs", "rows that differ in the seed"),
         },
-        left_out=cautions,
+        cautions=cautions,
     )
 
 

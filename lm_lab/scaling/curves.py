@@ -17,17 +17,23 @@ from lm_lab.scaling.estimation import (
     jacobian,
     leverage,
     m_estimate,
+    robust_fit,
 )
 from lm_lab.scaling.records import Caution, Refusal
 
 ILL_CONDITIONED = 100.0
+NAMED = 3  # decisive points in a caution
 
 
 class Reduced(NamedTuple):
-    """The columns that a law is fitted to, and what was left out on the way."""
+    """The columns that a law is fitted to, and what was left out on the way.
+
+    `spread` as in estimation.Data: of rows that can all be used.
+    """
 
     columns: Columns
     cautions: tuple[Caution, ...] = ()
+    spread: Array | None = None
 
 
 def form(
@@ -54,7 +60,7 @@ def form(
         if refusal:
             reasons = [caution.message for caution in (*reduced.cautions, *left_out)]
             return replace(refusal, message="; ".join([refusal.message, *reasons[:1]]))
-        data = Data.of(curve, target, usable)
+        data = Data.of(curve, target, usable, reduced.spread)
         fitted = estimator(data, resamples, np.random.default_rng(seed))
         if isinstance(fitted, Refusal):
             return fitted
@@ -137,14 +143,7 @@ def _cautions(name: str, data: Data, fitted: Fitted) -> list[Caution]:
         cautions.append(Caution("badly conditioned", name, message))
     is_decisive = leverage(data, fitted.theta) > DECISIVE
     if is_decisive.any():
-        message = (
-            f"{is_decisive.sum()} of {len(is_decisive)} points have a leverage above "
-            f"{DECISIVE:g}: a fault in such a point moves the law and hardly shows as a residual, "
-            "and no interval holds it; add runs near it"
-        )
-        if fitted.doubted is not None:
-            message += "; the others reject one of them: half of the draws are without it"
-        cautions.append(Caution("decided by one point", name, message))
+        cautions.append(_decided(name, data, fitted, is_decisive))
     scaled = data.model.predict(fitted.theta[None])[0]
     is_outlier = np.abs(data.scaled - scaled) * np.sqrt(data.weight) > 5 * max(fitted.noise, 1e-9)
     if is_outlier.any():
@@ -160,6 +159,33 @@ def _cautions(name: str, data: Data, fitted: Fitted) -> list[Caution]:
             message = f"E is under 5 % of the lowest loss in {share:.0%} of the resamples"
             cautions.append(Caution("irreducible loss near 0", name, message))
     return cautions
+
+
+def _decided(name: str, data: Data, fitted: Fitted, is_decisive: Array) -> Caution:
+    """The caution that names the decisive points, and the law without each."""
+    rows = np.flatnonzero(is_decisive)
+    message = (
+        f"{len(rows)} of {len(is_decisive)} points have a leverage above {DECISIVE:g}: a fault in "
+        "such a point moves the law and hardly shows as a residual, and no interval holds it; run "
+        "it again, or add runs near it. "
+    )
+    message += "; ".join(_without(data, row) for row in rows[:NAMED])
+    if fitted.doubted is not None:
+        message += "; the others reject one of them: half of the draws are without it"
+    return Caution("decided by one point", name, message)
+
+
+def _without(data: Data, row: int) -> str:
+    """A point by its inputs, and the parameters of the law that the others give."""
+    inputs = data.x.items()
+    where = ", ".join(f"{key} {np.exp(x[row] + data.centre[key]):.3g}" for key, x in inputs)
+    others = data.without(row)
+    if others.freedom < 1:
+        return f"without {where} the others are too few"
+    values = _published(others, robust_fit(others)[0][None])[0]
+    names = [parameter for parameter, _ in data.curve.parameters]
+    found = ", ".join(f"{name} {value:.3g}" for name, value in zip(names, values))
+    return f"without {where}: {found}"
 
 
 def usable_rows(
@@ -180,7 +206,8 @@ def usable_rows(
 def _too_little(name: str, target: str, curve: Curve, columns: Columns) -> Refusal | None:
     rows, needed = len(columns["runs"]), len(curve.low) + 1
     if rows < needed:
-        message = f"{rows} points; {len(curve.low)} parameters and a residual need {needed}"
+        points = "1 point" if rows == 1 else f"{rows} points"
+        message = f"{points}; {len(curve.low)} parameters and a residual need {needed}"
         return Refusal("too few points", name, message)
     for key in (*curve.inputs, target):
         if len(np.unique(columns[key])) < 2:

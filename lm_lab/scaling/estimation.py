@@ -12,6 +12,9 @@ A fault in a point of high leverage moves the law and leaves next to no residual
 M-estimate bounds its influence. Where the other points reject such a point, half of the draws are
 those of the fit without it: the interval holds both answers.
 
+Points whose errors share causes (two crossings of one curve) have a `spread`: simulated tables have
+that dependence, and the residuals' squares are divided by what it lets them be.
+
 A table's column "runs" (seeds that a row is the mean of) is its weight.
 """
 
@@ -67,9 +70,12 @@ class Data:
     target: Array
     scaled: Array
     weight: Array  # of mean 1
+    # [n K]: the points' errors as sums of K independent ones of unit variance, of mean variance 1;
+    # None: points have errors of their own
+    spread: Array | None = None
 
     @classmethod
-    def of(cls, curve: Curve, name: str, columns: Columns) -> "Data":
+    def of(cls, curve: Curve, name: str, columns: Columns, spread: Array | None = None) -> "Data":
         logs = {key: np.log(columns[key]) for key in curve.inputs}
         means = {key: float(log.mean()) for key, log in logs.items()}
         centre = {key: means[curve.centres.get(key, key)] for key in curve.inputs}
@@ -77,7 +83,7 @@ class Data:
         x = {key: log - centre[key] for key, log in logs.items()}
         target, runs = columns[name], columns["runs"]
         scaled = np.log(target) if curve.relative else target
-        return cls(curve, name, x, centre, target, scaled, runs / runs.mean())
+        return cls(curve, name, x, centre, target, scaled, runs / runs.mean(), spread)
 
     @property
     def model(self) -> Model:
@@ -98,7 +104,8 @@ class Data:
             name: np.delete(getattr(self, name), row) for name in ("target", "scaled", "weight")
         }
         x = {key: np.delete(column, row) for key, column in self.x.items()}
-        return replace(self, x=x, **arrays)
+        spread = None if self.spread is None else np.delete(self.spread, row, 0)
+        return replace(self, x=x, spread=spread, **arrays)
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,21 @@ def leverage(data: Data, theta: Array) -> Array:
     return np.sum(directions[size > 1e-9 * size[0]] ** 2, 0)
 
 
+def expected_squares(data: Data, theta: Array) -> tuple[float, float]:
+    """(sum of squared residuals over the variance of an error, its degrees of freedom): points less
+    parameters twice where errors are independent. Else the sum is a mixture of chi-squares, with
+    the freedom that has its mean and variance (Satterthwaite 1946).
+    """
+    if data.spread is None:
+        return data.freedom, data.freedom
+    _, size, directions = np.linalg.svd(jacobian(data, theta), full_matrices=False)
+    fitted = directions[size > 1e-9 * size[0]]
+    left = data.spread - fitted.T @ (fitted @ data.spread)
+    covariance = left.T @ left
+    mean = float(np.trace(covariance))
+    return mean, mean**2 / float(np.sum(covariance**2))
+
+
 def doubted_point(data: Data, theta: Array) -> int | None:
     """The decisive point that the others reject most, by its studentised deleted residual about
     least squares; None: they reject none, or are too few to judge.
@@ -164,11 +186,12 @@ def simulate(
     data: Data, theta: Array, noise: float, resamples: int, rng: np.random.Generator
 ) -> Array:
     """Thetas [R P] of tables with Gaussian noise about the law, fitted by least squares."""
-    freedom, model = data.freedom, data.model
+    (_, freedom), model = expected_squares(data, theta), data.model
     if not resamples:
         return np.empty((0, len(theta)))
     scale = noise * np.sqrt(freedom / rng.chisquare(freedom, size=(resamples, 1)))
-    errors = rng.standard_normal((resamples, len(data.target))) / np.sqrt(data.weight)
+    spread = np.eye(len(data.target)) if data.spread is None else data.spread
+    errors = rng.standard_normal((resamples, spread.shape[1])) @ spread.T / np.sqrt(data.weight)
     simulated = model.predict(theta[None]) + scale * errors
     starts = np.broadcast_to(theta, (resamples, len(theta)))
     return descend(model, simulated, data.weight, starts, steps=50, tolerance=1e-8)[0]
@@ -192,7 +215,7 @@ def robust_fit(data: Data) -> tuple[Array, float]:
     ends, _ = descend(model, data.scaled, data.weight, theta[None], threshold)
     residual = data.scaled - model.predict(ends)[0]
     bounded, inside = np.clip(residual, -threshold, threshold), np.abs(residual) <= threshold
-    variance = np.sum(data.weight * bounded**2) / data.freedom
+    variance = np.sum(data.weight * bounded**2) / expected_squares(data, ends[0])[0]
     share = max(np.average(inside, weights=data.weight), 1 / len(residual))
     few = 1 + len(theta) / len(residual) * (1 - share) / share  # Huber 1981, section 7.6
     return ends[0], float(np.sqrt(variance) / share * few)

@@ -49,7 +49,7 @@ CautionKind = Literal[
     "lack of fit",
     "compute is not about 6ND",
     "unusual tokens a parameter",
-    "loss above a guess",
+    "loss like a perplexity",
     "held-out budget missed",
 ]
 

@@ -26,7 +26,7 @@ class Table(Mapping[str, Array]):
     origins   where each column came from, as "column 'N (B)', in B: times 1e+09"
     metrics   f64[n] of tasks by the table's own names, as "hellaswag_acc"; NaN: no value
     unit      a loss is in nats a token, or a byte
-    left_out  cautions of rows that lack a number that is needed
+    cautions  of rows that lack a number that is needed, and of losses that look like perplexities
     """
 
     columns: Mapping[str, Array]
@@ -35,7 +35,7 @@ class Table(Mapping[str, Array]):
     origins: Mapping[str, str]
     metrics: Mapping[str, Array] = field(default_factory=dict)
     unit: Unit = "token"
-    left_out: tuple[Caution, ...] = ()
+    cautions: tuple[Caution, ...] = ()
 
     def __getitem__(self, name: str) -> Array:
         return self.columns[name]
@@ -96,10 +96,7 @@ def make_table(
     _complete(read, origins)
     absent = [name for name in needed if name not in read]
     if absent:
-        raise UserError(
-            f"{where}: no column is known as {absent[0]} ({columns.MEANINGS[absent[0]]}) among "
-            f"{_listed(list(source))}; name it, as in columns {absent[0]}=NAME"
-        )
+        raise UserError(f"{where}: {_absent(absent[0], list(source), texts)}")
     used = {choice.source for choice in choices.values()}
     unread = {name: values for name, values in source.items() if name not in used}
     names, settings = _names(unread, len(read[needed[0]])), _settings(unread)
@@ -107,7 +104,32 @@ def make_table(
     table = Table(
         ordered, names, settings, origins, _metrics(source, choices, texts), _unit(choices)
     )
-    return _whole(_with_status(table, source), needed, where)
+    table = _whole(_with_status(table, source), needed, where)
+    if "loss" not in choices:
+        return table
+    doubts = checks.perplexity_cautions(table, choices["loss"].source, _vocab(source))
+    return replace(table, cautions=(*table.cautions, *doubts))
+
+
+def _vocab(source: Mapping[str, Sequence[Any]]) -> float | None:
+    """The size of the largest vocabulary, of a column that is called so."""
+    cells = (cell for name in source if columns.is_vocab(name) for cell in source[name])
+    sizes = [size for size in map(_score, cells) if np.isfinite(size) and size > 1]
+    return max(sizes, default=None)
+
+
+def _absent(name: str, among: list[str], texts: Collection[str]) -> str:
+    """What to say of a standard column that is not there: the table has it as text, or not at
+    all.
+    """
+    known = [(column, columns.recognise(column)) for column in among if column in texts]
+    for column, recognised in known:
+        if recognised is not None and recognised[0] == name:
+            return f"column {column!r} holds no number; give {columns.MEANINGS[name]}"
+    return (
+        f"no column is known as {name} ({columns.MEANINGS[name]}) among {_listed(among)}; name it, "
+        f"as in columns {name}=NAME"
+    )
 
 
 def _unit(found: Mapping[str, columns.Choice]) -> Unit:
@@ -246,7 +268,7 @@ def _whole(table: Table, needed: Sequence[str], where: str) -> Table:
         Caution("run left out", table.names[i], f"it lacks one of {', '.join(needed)}")
         for i in np.flatnonzero(~present)
     )
-    complete = replace(table.where(present), left_out=cautions)
+    complete = replace(table.where(present), cautions=cautions)
     checks.check_values(complete.columns, complete.names, where)
     checks.check_units(complete.columns, complete.origins, where)
     return complete

@@ -19,7 +19,6 @@ POSSIBLE = (0.06, 6000.0)  # beyond: a column is in another unit
 ALONE = 1e3  # a factor in N or D that no design leaves between a few cells and all others
 FEW = 0.1  # of the cells
 USUAL_DATA = (0.1, 1e5)  # D / N of trained models, with room
-UNIFORM = 13.0  # nats: a guess among 440,000 tokens
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,6 @@ def _doubtful(points: Points) -> list[Caution]:
             "sequences, and the units of both"
         )
         cautions.append(Caution("unusual tokens a parameter", "all cells", message))
-    if (loss := float(np.median(points.loss))) > UNIFORM:
-        message = f"a loss of {loss:.3g} is above that of a guess: check that it is in nats a token"
-        cautions.append(Caution("loss above a guess", "all cells", message))
     return cautions
 
 

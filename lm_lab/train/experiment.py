@@ -7,7 +7,8 @@ from lm_lab import registry
 from lm_lab.contracts import Family, ModelInfo, Objective
 from lm_lab.data import loader
 from lm_lab.engine import sharding
-from lm_lab.schema import Chosen, module, modules_by_label, section, setting
+from lm_lab.engine.nonfinite import POLICIES, Policy, Stop
+from lm_lab.schema import Chosen, choice, module, modules_by_label, section, setting
 from lm_lab.types import UserError
 
 
@@ -89,6 +90,15 @@ class TrainConfig:
         low=0.0,
         high=0.9999999,
         traced=True,
+    )
+    nonfinite: Policy = choice(
+        "what a step does whose loss or gradient is not finite", POLICIES, Stop()
+    )
+    norms: Literal["none", "parts", "groups", "layers"] = setting(
+        "norms of gradients, updates and parameters that are recorded: by part of the model, by "
+        "optimizer.groups, or of each parameter in each layer",
+        "none",
+        changes_result=False,
     )
     eval_batches: int = setting(
         "held-out batches of a stream in an evaluation, at most; of records all", 32, low=1

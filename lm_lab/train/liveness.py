@@ -13,8 +13,7 @@ from typing import NoReturn
 import jax
 
 from lm_lab.runs import peers
-from lm_lab.train.preemption import GOES_ON, Preempted, leave, say
-from lm_lab.train.watchdog import STALLED
+from lm_lab.train.preemption import GOES_ON, RESUME, Preempted, leave, say
 from lm_lab.types import UserError
 
 BEAT_SECONDS = 2.0
@@ -23,7 +22,7 @@ LOST_SECONDS = 20.0  # without a beat; JAX's own limit is 100 s, and then it abo
 
 class Liveness:
     """Inside `with`, a thread that tells the other processes that this one lives, and ends this one
-    with all stacks and the code STALLED where another is not heard of for LOST_SECONDS.
+    with all stacks and the code RESUME where another is not heard of for LOST_SECONDS.
 
     Time is counted in own beats, so that a process that was suspended does not blame the others.
     """
@@ -80,7 +79,7 @@ class Liveness:
     def _end(self, words: str) -> NoReturn:
         say(words)
         faulthandler.dump_traceback(2)
-        leave(STALLED, f"ended, as a process of the launch is lost; {GOES_ON}")
+        leave(RESUME, f"ended, as a process of the launch is lost; {GOES_ON}")
 
 
 def _name(process: int, beats: Mapping[str, object]) -> str:

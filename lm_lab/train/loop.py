@@ -24,10 +24,10 @@ def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str,
     a run.
 
     Runs that have ended are left alone. Raises UserError for mistakes of the user, if possible
-    before anything is stored. From the first step on it raises Preempted at SIGTERM, SIGINT and
-    SIGHUP, with everything saved; a second signal ends the process, or with `keeps_process` (in a
-    notebook) raises KeyboardInterrupt at once. If a device or disk hangs, the process ends
-    (watchdog.py).
+    before anything is stored. From the first step on it raises Preempted at SIGTERM, SIGUSR1,
+    SIGINT and SIGHUP, with everything saved; a second signal ends the process, or with
+    `keeps_process` (in a notebook) raises KeyboardInterrupt at once. If a device or disk hangs, the
+    process ends (watchdog.py).
     """
     tracking.check()
     with ExitStack() as stack:

@@ -1,4 +1,5 @@
-"""Signals to stop: SIGTERM (from a scheduler), SIGINT (Ctrl-C) and SIGHUP (a closed terminal).
+"""Signals to stop: SIGTERM and SIGUSR1 (from a scheduler), SIGINT (Ctrl-C) and SIGHUP (a closed
+terminal); and the exit codes that tell a scheduler whether to run the command again.
 
 Imports the standard library alone, as commands listen before anything else is imported.
 """
@@ -11,15 +12,24 @@ import time
 from types import FrameType
 from typing import Literal, NoReturn
 
-NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-ONE_SECONDS = (
-    1.0  # `timeout` and closing shells send a signal twice; within this time the second is ignored
-)
+PREEMPTIONS = (signal.SIGTERM, signal.SIGUSR1)
+NUMBERS = (*PREEMPTIONS, signal.SIGINT, signal.SIGHUP)
+RESUME = 75  # the exit code for "run me again"; EX_TEMPFAIL of sysexits.h
+# Two signals within this time count once: `timeout` and closing shells send one twice.
+ONE_SECONDS = 1.0
+PRESS_SECONDS = 0.1  # the same for Ctrl-C, which a person may press twice in a second
 ANSWER_SECONDS = 2.0  # time that a main thread has to handle a signal; after it the process ends
 UNWIND_SECONDS = (
     60.0  # time that an interrupted main thread has to clean up; a sweep gives its workers 20 s
 )
 GOES_ON = "the same command goes on from what is stored"
+
+
+def exit_code(received: signal.Signals) -> int:
+    """RESUME after a signal of a scheduler, which wants the place for a while; 128 + its number
+    after one of a person, who may not want the run to go on.
+    """
+    return RESUME if received in PREEMPTIONS else 128 + received
 
 
 class Stopped(KeyboardInterrupt):
@@ -41,10 +51,11 @@ class Preempted(Exception):
 
 
 class Signals:
-    """What SIGTERM, SIGINT and SIGHUP do inside `with`.
+    """What SIGTERM, SIGUSR1, SIGINT and SIGHUP do inside `with`.
 
     "leave"   end the process, with a line: where nothing has to be tidied up
-    "raise"   Stopped in the main thread, so that the caller can tidy up
+    "raise"   Stopped in the main thread, so that the caller can tidy up; a second one ends the
+              process if the caller does not at once
     "note"    from `listen` on the first one is `received`, for the caller to save and end; a second
               one ends the process at once, or, in a process that is to be kept, is a
               KeyboardInterrupt in the main thread
@@ -60,8 +71,7 @@ class Signals:
     ) -> None:
         self.received: signal.Signals | None = None
         self._then, self._keeps_process = then, keeps_process
-        self._raised = -ONE_SECONDS
-        self._noted: float | None = None  # when
+        self._before_it: tuple[int, float] | None = None  # the last signal handled, and when
         self._answered, self._closed = threading.Event(), threading.Event()
         self._before = {}
 
@@ -95,41 +105,56 @@ class Signals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         """Runs in the main thread, when Python next executes there."""
+        before, now = self._before_it, time.monotonic()
+        if not _is_another(number, now, before):
+            return
+        self._before_it = number, now
         if self._then == "note":
-            now = time.monotonic()
-            if self._keeps_process and self._noted and now - self._noted > ONE_SECONDS:
+            if self._keeps_process and before:
                 raise KeyboardInterrupt(f"stopped before the run was saved; {GOES_ON}")
-            self.received, self._noted = self.received or signal.Signals(number), now
-        elif self._then == "raise" and time.monotonic() - self._raised > ONE_SECONDS:
-            self._raised = time.monotonic()
+            self.received = self.received or signal.Signals(number)
+        elif self._then == "raise":
             self._answered.set()
             raise Stopped(signal.Signals(number))
 
     def _read(self) -> None:
-        noted, last = False, -ONE_SECONDS
+        before: tuple[int, float] | None = None
         with os.fdopen(self._reader, "rb", buffering=0) as pipe:
             while byte := pipe.read(1):
                 number, now = byte[0], time.monotonic()
-                if number not in NUMBERS or now - last <= ONE_SECONDS:
+                if number not in NUMBERS or not _is_another(number, now, before):
                     continue
-                received, last = signal.Signals(number), now
-                if noted and self._keeps_process:
-                    continue
-                if noted:
-                    leave(
-                        128 + number,
-                        f"{received.name}, the second signal: ended at once; {GOES_ON}",
-                    )
-                elif self._then == "note":
-                    noted, self.received = True, self.received or received
-                elif self._then == "leave" or not self._unwinds():
-                    leave(128 + number, str(Stopped(received)))
+                received, is_second, before = signal.Signals(number), bool(before), (number, now)
+                if self._then == "leave":
+                    leave(exit_code(received), str(Stopped(received)))
+                elif self._then == "raise":
+                    words = (received, is_second)
+                    threading.Thread(target=self._await_end, args=words, daemon=True).start()
+                elif not is_second:
+                    self.received = self.received or received
+                elif not self._keeps_process:
+                    leave(exit_code(received), _at_once(received))
 
-    def _unwinds(self) -> bool:
-        """Waits for the main thread to take the exception and leave the block; whether it did so in
-        time.
+    def _await_end(self, received: signal.Signals, is_second: bool) -> None:
+        """Ends the process where the main thread does not take the exception, or does not leave the
+        block in time.
         """
-        return self._answered.wait(ANSWER_SECONDS) and self._closed.wait(UNWIND_SECONDS)
+        patience = ANSWER_SECONDS if is_second else UNWIND_SECONDS
+        if self._answered.wait(ANSWER_SECONDS) and self._closed.wait(patience):
+            return
+        leave(exit_code(received), _at_once(received) if is_second else str(Stopped(received)))
+
+
+def _at_once(received: signal.Signals) -> str:
+    return f"{received.name}, the second signal: ended at once; {GOES_ON}"
+
+
+def _is_another(number: int, now: float, before: tuple[int, float] | None) -> bool:
+    """Whether a signal is one of its own, and no echo of the one before, a (number, time)."""
+    if before is None:
+        return True
+    pressed = number == before[0] == signal.SIGINT
+    return now - before[1] > (PRESS_SECONDS if pressed else ONE_SECONDS)
 
 
 def leave(code: int, words: str) -> NoReturn:

@@ -11,9 +11,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from lm_lab.train.preemption import GOES_ON, Signals, leave, say
+from lm_lab.train.preemption import GOES_ON, RESUME, Signals, exit_code, leave, say
 
-STALLED = 75  # the exit code; EX_TEMPFAIL of sysexits.h: try again
 TICK_SECONDS = 1.0
 USUAL, HURRIED = (
     10,
@@ -46,9 +45,9 @@ class Watchdog:
     """Inside `with`, a thread that watches the waits of the loop.
 
     A stall is reported in one line; later every thread's stack is shown; at last the process ends
-    with the exit code STALLED. After a signal it ends as soon as a wait takes too long, with 128 +
-    the signal. Compiling is not watched, as its time is unknown. Time is counted in ticks of the
-    thread, so that time asleep or suspended does not count.
+    with the exit code RESUME. After a signal it ends as soon as a wait takes too long, with the
+    exit code of the signal. Compiling is not watched, as its time is unknown. Time is counted in
+    ticks of the thread, so that time asleep or suspended does not count.
     """
 
     def __init__(self, signals: Signals) -> None:
@@ -130,12 +129,11 @@ class Watchdog:
         say(words)
         faulthandler.dump_traceback(2)
         if stage == 3:
-            leave(STALLED, f"stalled: ended; {GOES_ON}")
+            leave(RESUME, f"stalled: ended; {GOES_ON}")
 
     def _end_by_signal(self, what: Wait) -> None:
         received = self._signals.received
         assert received is not None
         faulthandler.dump_traceback(2)
-        leave(
-            128 + received, f"{received.name} while the {what} hangs: ended, not saved; {GOES_ON}"
-        )
+        words = f"{received.name} while the {what} hangs: ended, not saved; {GOES_ON}"
+        leave(exit_code(received), words)

@@ -18,9 +18,9 @@ from lm_lab.runs.commits import committed
 from lm_lab.runs.durable import explained, prepare_workdir, set_aside
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.status import FINISHED
-from lm_lab.train import branch, carried, identity
+from lm_lab.train import branch, carried, identity, step_metrics
 from lm_lab.train.branch import Origin
-from lm_lab.train.counters import BRANCHED, POPULATION, fault_of
+from lm_lab.train.counters import BRANCHED, LOST_STEPS, POPULATION, fault_of
 from lm_lab.train.feed import Feed
 from lm_lab.train.horizon import check_end
 from lm_lab.train.program import Program
@@ -209,8 +209,7 @@ class RunWriter:
         """
         origin = self._origin if self._begins(step) else None
         if origin:
-            text = feed.dataset.identity
-            origin.check(self.run.task.update, program.steps, text, base)
+            origin.check(self.run.task.update, program.steps, feed.dataset.identity, base)
         self._check_begun(program, feed, base, step, extra)
         newest = next(self._checkpoints.commits(), None)
         lines, self._lines = self._read_lines(), None
@@ -224,6 +223,7 @@ class RunWriter:
         self._claim, self._ended = identity.Claim(self._claim.identity), None
         self._program, self._feed, self._base, self._population = program, feed, base, population
         self._branched = int(extra.get(BRANCHED, 0))
+        self._lost = step_metrics.Lost(**extra.get(LOST_STEPS, {}))
         self._bytes = round(extra.get("bytes", 0))
         self._seconds = float(extra.get("seconds", 0.0))
         self._compile_seconds = float(extra.get("compile_seconds", 0.0))
@@ -233,8 +233,7 @@ class RunWriter:
         self._paced_tokens, self._paced_seconds = 0, 0.0
         self._opened.close()
         self._opened = self._stack.enter_context(ExitStack())
-        settings = flat(self.run.resolved)
-        metrics = records.Metrics(self.run.directory, kept, settings)
+        metrics = records.Metrics(self.run.directory, kept, flat(self.run.resolved))
         self._metrics = self._opened.enter_context(metrics)
         records.write_environment(self.run.directory)
 
@@ -290,26 +289,25 @@ class RunWriter:
         self._seconds += seconds
         self._paced_tokens += len(metrics["nll"]) * self._program.targets_per_step
         self._paced_seconds += seconds
-        finite = np.isfinite(metrics["nll"]) & np.isfinite(metrics["gradient_norm"])
-        if not finite.all():
-            self._diverge(first_step + int(np.argmin(finite)) + 1, "the loss or its gradient")
+        train = self.run.experiment.train
+        self._lost, diverged_at = step_metrics.count(self._lost, metrics, train.nonfinite)
+        if diverged_at is not None:
+            self._diverge(first_step + diverged_at + 1, "the loss or its gradient")
             return
-        step = first_step + len(finite)
-        self._bytes += round(metrics["bytes"].sum(dtype=np.float64)) if "bytes" in metrics else 0
-        for name in (each for each in metrics if each not in ("gradient_norm", "rate")):
-            self._since_log[name] = self._since_log.get(name, 0.0) + float(
-                metrics[name].sum(dtype=np.float64)
-            )
-        self.loss = rates(self._since_log)["nll"]
-        if step % self.run.experiment.train.log_every_steps == 0 or step == self._program.steps:
-            train = {f"train/{name}": value for name, value in rates(self._since_log).items()}
-            last = {name: float(metrics[name][-1]) for name in ("gradient_norm", "rate")}
+        step = first_step + len(metrics["nll"])
+        sums = step_metrics.sums_of(metrics)
+        self._bytes += round(sums.get("bytes", 0))
+        self._since_log = {name: self._since_log.get(name, 0.0) + sums[name] for name in sums}
+        means = rates(self._since_log)
+        self.loss = means["nll"]
+        if step % train.log_every_steps == 0 or step == self._program.steps:
+            means = {f"train/{name}": value for name, value in means.items()}
+            last = step_metrics.last_of(metrics, self._lost)
+            self._final |= means if self._since_log["weight"] else {}
             self._since_log = {}
-            self._final |= train
             self._checkpoints.confirm()
-            self._metrics.write(
-                {**self._position(step), **train, **last, "tokens_per_second": rate}
-            )
+            line = {**self._position(step), **means, **last, "tokens_per_second": rate}
+            self._metrics.write(line)
 
     def log_evaluation(
         self,
@@ -346,6 +344,7 @@ class RunWriter:
             extra |= {history.MARK: lines._asdict(), POPULATION: self._population}
             extra |= {"base": self._base} if self._base else {}
             extra |= {BRANCHED: self._branched} if self._branched else {}
+            extra |= {LOST_STEPS: self._lost._asdict()} if self._lost.steps else {}
             score = self._final["eval/heldout/nll"] if self._evaluated_step == step else None
             self._checkpoints.save(step, state, extra, score, self._write)
 
@@ -376,6 +375,7 @@ class RunWriter:
             "text": self._feed.dataset.identity,
             "epochs": self._feed.epochs(step),
             **self._paid(step),
+            **({LOST_STEPS: self._lost.steps} if self._lost.steps else {}),
             **more,
         }
         del self.result["step"]

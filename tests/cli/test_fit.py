@@ -101,3 +101,15 @@ def test_a_wrong_command_is_one_line(words, message, table):
     with pytest.raises(UserError, match=re.escape(message)) as error:
         fit(*[str(table) if word == "TABLE" else word for word in words])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("law", "message"),
+    [("isoflop", "approach 3: 1 budget; a surface needs two"), ("chinchilla", "1 point; 5 param")],
+)
+def test_a_table_too_poor_for_any_answer_is_an_error(law, message, tmp_path, capsys):
+    path = tmp_path / "one.csv"
+    path.write_text("N,D,loss\n1e8,2e9,3.5\n")
+    with pytest.raises(UserError, match=message):
+        fit(path, f"--law={law}")
+    assert "column 'N'" in capsys.readouterr().out

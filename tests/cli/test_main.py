@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 from pathlib import Path
 
@@ -87,16 +88,19 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tmp_path: Path, conf
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path):
-    """A file system of 2 MiB; skips where this user may not mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
+def small_disk():
+    """A file system of 2 MiB; skips where this user may not mount one. It lies apart from pytest's
+    folders: where tests are killed and leave it, later ones could not remove theirs.
+    """
+    disk = Path(tempfile.mkdtemp(prefix="lm_lab_disk_"))
     mount = shutil.which("mount")
     words = [str(mount), "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
     if mount is None or subprocess.run(words, capture_output=True, check=False).returncode:
+        disk.rmdir()
         pytest.skip("mounting a file system needs root")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    disk.rmdir()
 
 
 @pytest.mark.processes

@@ -26,9 +26,7 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
-def together(
-    count: int, *words: str, blow=NO_BLOW, on: int = 0
-) -> list[subprocess.CompletedProcess]:
+def together(count: int, *words: str, blow=NO_BLOW, on: int = 0) -> list[Ended]:
     """Every process of a launch, ended; the one of number `on` is sent a signal at a moment."""
     flags = f"--coordinator=localhost:{free_port()}", f"--processes={count}"
     processes = [
@@ -65,7 +63,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in pairs)
 
 
-def codes(ends: list[subprocess.CompletedProcess]) -> list[int]:
+def codes(ends: list[Ended]) -> list[int]:
     return [end.returncode for end in ends]
 
 
@@ -75,7 +73,7 @@ def test_two_processes_told_to_stop_stop_together_and_end_as_one(tmp_path: Path,
     assert lm_lab("train", *words, f"--workdir={alone}").returncode == 0
 
     ends = together(2, *words, f"--workdir={shared}", blow=("SIGTERM", UPDATE, 3), on=1)
-    assert codes(ends) == [143, 143], ends
+    assert codes(ends) == [75, 75], ends
     assert "SIGTERM at step" in ends[0].stderr  # the first says it, and saves
     assert (shared / "checkpoints/LAST_GOOD").exists()
     assert not (shared / "result.json").exists()

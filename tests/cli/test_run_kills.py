@@ -61,7 +61,8 @@ def test_killed_at_a_random_moment(tmp_path: Path, config: str, undisturbed: Pat
 
 
 def test_told_to_stop_saves_says_so_and_goes_on(tmp_path: Path, config: str, undisturbed: Path):
-    for name, call, code in (("SIGTERM", 1, 143), ("SIGINT", 2, 130), ("SIGHUP", 3, 129)):
+    told = {"SIGTERM": (1, 75), "SIGUSR1": (1, 75), "SIGINT": (2, 130), "SIGHUP": (1, 129)}
+    for name, (call, code) in told.items():
         ended = killed_at(
             name,
             "lm_lab.train.writer.RunWriter.log",
@@ -93,7 +94,7 @@ def test_a_hang_is_told_and_ended_and_goes_on_to_the_same_bits(
         assert process.stdout is not None
         assert process.stdout.readline() == "hanging\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 143
+        assert process.wait(60) == 75
         assert "SIGTERM while the save hangs: ended, not saved" in process.communicate()[1]
     assert lm_lab(*words).returncode == 0
     assert_same_run(tmp_path, undisturbed)
@@ -115,7 +116,7 @@ def test_told_to_stop_in_start_up_it_ends_with_a_word(tmp_path: Path, config: st
         assert process.stdout is not None
         assert process.stdout.readline() == "hanging\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 143
+        assert process.wait(10) == 75
         last = process.communicate()[1].splitlines()[-1]
     assert last == "lm-lab: SIGTERM: stopped; the same command goes on from what is stored"
 

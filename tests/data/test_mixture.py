@@ -8,7 +8,8 @@ from lm_lab import registry
 from lm_lab.data import loader, mixture
 from lm_lab.data.text import Text
 from lm_lab.data.weights import RowPlan, points
-from lm_lab.schema import build, plain
+from lm_lab.plain import plain
+from lm_lab.schema import build
 from lm_lab.types import UserError
 from tests import tiny
 from tests.pairs import write

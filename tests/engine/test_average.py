@@ -9,10 +9,14 @@ from lm_lab.train import program as programs
 from tests import tiny
 
 
+def begun(w):
+    return TrainState(jnp.int32(0), {"w": w}, (), {}, {})
+
+
 def test_the_average_is_that_of_its_definition():
     slot, rng = average_slot(), np.random.default_rng(0)
     values = rng.normal(size=(40, 3)).astype(np.float32)
-    average = slot.init({"w": jnp.asarray(values[0])}, ())
+    average = slot.init(begun(jnp.asarray(values[0])), ())
     expected, hyper = values[0].astype(np.float64), {"average_decay": jnp.float32(0.7)}
     for step, value in enumerate(values[1:], 1):
         after = TrainState(jnp.int32(step), {"w": jnp.asarray(value)}, (), hyper, {})
@@ -25,7 +29,7 @@ def test_the_average_is_that_of_its_definition():
 def test_it_is_in_float32_whatever_the_parameters_are():
     # In bfloat16 a step of 1 - 0.999 would be lost in rounding.
     slot = average_slot()
-    average = slot.init({"w": jnp.ones(1, jnp.bfloat16)}, ())
+    average = slot.init(begun(jnp.ones(1, jnp.bfloat16)), ())
     after = TrainState(
         jnp.int32(10_000),
         {"w": jnp.full(1, 2, jnp.bfloat16)},

@@ -2,8 +2,11 @@ import errno
 import json
 import math
 import os
+import re
+import shutil
 import struct
 import subprocess
+import threading
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +16,8 @@ from tensorboardX.proto.plugin_hparams_pb2 import (
     HParamsPluginData,  # pyright: ignore[reportAttributeAccessIssue]
 )
 
-from lm_lab.runs import records
+from lm_lab.runs import copies, records
+from lm_lab.runs.events import Events
 from lm_lab.runs.history import lines_to_keep, read_lines
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import (
@@ -24,6 +28,7 @@ from lm_lab.runs.records import (
     write_environment,
     write_result,
 )
+from tests.sweeps.fakes import wait_for
 
 
 def reject(name: str) -> None:
@@ -112,7 +117,9 @@ def test_each_line_is_with_the_system_when_write_returns(tmp_path):
     with Metrics(tmp_path) as metrics:
         metrics.write({"step": 1, "loss": 2.0})
         assert read_metrics(tmp_path) == [{"step": 1, "loss": 2.0}]
-        assert curve(tmp_path, "loss") == [(1, 2.0)]
+        wait_for(
+            lambda: (tmp_path / "tensorboard").exists() and curve(tmp_path, "loss") == [(1, 2.0)]
+        )
 
 
 def test_a_resumed_run_leaves_the_records_of_an_undisturbed_one(tmp_path):
@@ -246,26 +253,48 @@ def test_the_commit_is_that_of_the_tree_that_tracks_the_code(tmp_path):
     assert records._git(code) == {"commit": commit, "dirty": True}
 
 
-@pytest.mark.parametrize("fault", ["a file stands there", "the disk is full"])
-def test_events_that_cannot_be_written_are_warned_of_once_and_cost_nothing(
+FAULTS = {
+    "a file stands there": r"events \(FileExistsError: File exists\)",
+    "the disk is full": r"events \(OSError: No space left on device\)",
+    "it raises": r"events \(ZeroDivisionError: division by zero\)",
+    "the folder is deleted": None,  # what is open is written on, and nobody sees it
+    "it hangs": r"events \(not written after 0 s\)",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_copy_that_fails_is_warned_of_once_and_costs_nothing(
     tmp_path, monkeypatch, caplog, fault
 ):
     if fault == "a file stands there":
         (tmp_path / "tensorboard").write_text("")
-    with Metrics(tmp_path) as metrics:
+    goes_on = threading.Event()
+    with monkeypatch.context() as patch, Metrics(tmp_path) as metrics:
         metrics.write({"step": 1, "train/nll": 2.0})
         if fault == "the disk is full":
-            with monkeypatch.context() as patch:
-                patch.setattr("tensorboardX.record_writer.os.fsync", full)
-                metrics.write({"step": 2, "train/nll": 1.5})
-        else:
-            metrics.write({"step": 2, "train/nll": 1.5})
+            full = iter([OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
+            patch.setattr("tensorboardX.record_writer.os.fsync", lambda _: fail(next(full, None)))
+        elif fault == "it raises":
+            patch.setattr(Events, "write", lambda *_: 1 / 0)
+        elif fault == "the folder is deleted":
+            wait_for(lambda: any(tmp_path.glob("tensorboard/*tfevents*")))
+            shutil.rmtree(tmp_path / "tensorboard")
+        elif fault == "it hangs":
+            patch.setattr(copies, "CLOSE_SECONDS", 0.05)
+            patch.setattr(Events, "write", lambda *_: goes_on.wait())
+        metrics.write({"step": 2, "train/nll": 1.5})
         metrics.write({"step": 3, "train/nll": 1.0})
+    goes_on.set()
     assert [record["step"] for record in read_metrics(tmp_path)] == [1, 2, 3]
-    [warning] = [record.getMessage() for record in caplog.records]
-    assert warning.startswith(f"{tmp_path}/tensorboard: no event files (")
-    assert warning.endswith("metrics.jsonl has all that they show")
+    said = [record.getMessage() for record in caplog.records]
+    if FAULTS[fault] is None:
+        assert not said
+    else:
+        [warning] = said
+        words = f"/tensorboard: no more of {FAULTS[fault]}; metrics.jsonl has all that it shows"
+        assert re.search(words, warning)
 
 
-def full(_):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def fail(error):
+    if error:
+        raise error

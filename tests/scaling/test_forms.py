@@ -7,8 +7,12 @@ import pytest
 
 from lm_lab.registry import load_value, names
 from lm_lab.scaling.contract import Form
+from lm_lab.scaling.estimation import Data, expected_squares, simulate
 from lm_lab.scaling.planted import PLANTED, curves, surface
+from lm_lab.scaling.powers import growth
 from lm_lab.scaling.records import Refusal
+
+ONES = np.ones(8)
 
 
 def form(name):
@@ -70,6 +74,7 @@ def test_a_point_that_decides_alone_is_no_outlier_but_a_caution():
     fit = fitted("kaplan_params", {"params": params, "loss": loss}, resamples=20)
     assert kinds(fit.cautions) == {"decided by one point"}
     assert "1 of 6 points" in fit.cautions[0].message
+    assert "without params 1.2e+08: N_c 8.8e+13, alpha_N 0.076" in fit.cautions[0].message
 
 
 def test_a_fault_in_a_decisive_point_widens_the_interval_to_both_answers():
@@ -84,6 +89,23 @@ def test_a_fault_in_a_decisive_point_widens_the_interval_to_both_answers():
     assert np.sum(inside) > 7
     (caution,) = [caution for caution in fit.cautions if caution.kind == "decided by one point"]
     assert "half of the draws are without it" in caution.message
+
+
+def test_errors_that_neighbours_share_are_in_the_intervals_and_the_noise():
+    # Crossings of nine curves: the error of each is that of one curve less that of the next. By
+    # the covariance (1 on the diagonal, -1/2 beside it) the slope's s.d. is .61 of that of eight
+    # errors of their own (15.75 against 42), and eight squared residuals add up to 7.5, not 6.
+    spread = (np.eye(8, 9) - np.eye(8, 9, 1)) / np.sqrt(2)
+    columns = {"flops": np.exp(np.arange(8.0)), "params": np.exp(0.5 * np.arange(8)), "runs": ONES}
+    curve = growth(("k", ""), {"flops": "a"})
+    data = Data.of(curve, "params", columns, spread)
+    theta = np.array([np.log(columns["params"]).mean(), 0.5])
+    squares, freedom = expected_squares(data, theta)
+    assert squares == pytest.approx(7.5)
+    assert 1 < freedom < 6
+    slopes = simulate(data, theta, 1e-3, 4000, np.random.default_rng(0))[:, 1]
+    spared = 1e-3 * np.sqrt(15.75) / 42 * np.sqrt(freedom / (freedom - 2))  # Student's t
+    assert np.std(slopes) == pytest.approx(spared, rel=0.1)
 
 
 def test_rows_weigh_as_many_as_their_seeds():

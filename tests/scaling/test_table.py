@@ -88,7 +88,25 @@ def test_rows_that_lack_a_number_are_named_and_diverged_ones_stay():
     source = {"N": N, "D": D, "loss": [None, "", 2.8], "status": ["failed", "diverged", "complete"]}
     table = read(source)
     assert table["loss"].tolist() == [np.inf, 2.8]
-    assert [caution.where for caution in table.left_out] == ["row 1"]
+    assert [caution.where for caution in table.cautions] == ["row 1"]
+
+
+@pytest.mark.parametrize(
+    ("column", "losses", "extra", "reason"),
+    [
+        ("val_ppl", [3.5, 3.1, 2.8], {}, "by the name"),
+        ("loss", [6.0, 5.8, 5.6], {"vocab_size": [256] * 3}, "a vocabulary of 256 has 5.55"),
+        ("loss", [33.0, 22.0, 16.0], {}, "a vocabulary of 440,000"),
+        ("loss", [9.0, 8.5, 8.0], {}, "3 times the loss of text"),
+        ("log_ppl", [3.5, 3.1, 2.8], {}, None),
+        ("loss", [5.4, 5.2, 5.0], {"vocab_size": [256] * 3}, None),
+        ("loss", [7.0, 6.0, 5.5], {"vocab_size": [50257] * 3}, None),
+    ],
+)
+def test_losses_that_look_like_perplexities_are_doubted(column, losses, extra, reason):
+    table = read({"N": N, "D": D, column: losses, **extra}, {"loss": column})
+    assert [column in caution.where for caution in table.cautions] == [True] * bool(reason)
+    assert all(reason in caution.message for caution in table.cautions)
 
 
 def csv(text: str) -> Callable[[Path], Path]:
@@ -159,6 +177,7 @@ WRONG = {
     "N must be a number, not 'many'": csv("N,D,loss\n1e8,2e9,3\nmany,2e9,3\n"),
     "params must be above zero and finite, not -1e": csv("N,D,loss\n-1e8,2e9,3\n"),
     "params must be above zero and finite, not 0": csv("N,D,loss\n0,2e9,3\n"),
+    "column 'loss' holds no number": csv("N,D,loss\n1e8,2e9,low\n"),
     "no column is known as loss": csv("N,D\n1e8,2e9\n"),
     "could each be loss": csv("N,D,loss,val_loss\n1e8,2e9,3,3\n"),
     "no row has all of": csv("N,D,loss\n1e8,2e9,\n"),

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from lm_lab.train import preemption
-from lm_lab.train.preemption import Signals, Stopped
+from lm_lab.train.preemption import RESUME, Signals, Stopped, exit_code
 from tests.sweeps.fakes import wait_for
 
 
@@ -45,7 +45,42 @@ def test_the_first_is_noted_and_the_second_acts_at_once(left):
         time.sleep(0.1)
         assert left == []
         os.kill(os.getpid(), signal.SIGTERM)
-        wait_for(lambda: left == [128 + signal.SIGTERM])
+        wait_for(lambda: left == [RESUME])
+
+
+def test_a_second_ctrl_c_acts_however_soon_and_an_echo_of_another_signal_does_not(
+    left, monkeypatch
+):
+    monkeypatch.setattr(preemption, "ONE_SECONDS", 60.0)
+    monkeypatch.setattr(preemption, "PRESS_SECONDS", 0.02)
+    for number, codes in ((signal.SIGTERM, []), (signal.SIGINT, [130])):
+        with Signals("note") as signals:
+            signals.listen()
+            for _ in range(2):
+                os.kill(os.getpid(), number)
+                time.sleep(0.05)
+            wait_for(lambda codes=codes: left == codes)
+
+
+def test_a_second_signal_ends_a_clean_up_that_takes_too_long(left, monkeypatch):
+    monkeypatch.setattr(preemption, "ANSWER_SECONDS", 0.05)
+
+    def hangs():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            time.sleep(0.1)
+            os.write(signals._writer, bytes([signal.SIGTERM]))  # while no handler can run
+            wait_for(lambda: left == [RESUME])
+
+    with pytest.raises(Stopped), Signals("raise") as signals:
+        hangs()
+
+
+def test_the_exit_code_tells_a_scheduler_whether_to_run_it_again():
+    codes = {number.name: exit_code(number) for number in preemption.NUMBERS}
+    assert codes == {"SIGTERM": 75, "SIGUSR1": 75, "SIGINT": 130, "SIGHUP": 129}
 
 
 def test_a_process_that_is_to_be_kept_is_interrupted_by_the_second(left):
@@ -65,7 +100,7 @@ def test_a_main_thread_that_runs_no_python_is_ended(left, monkeypatch):
         os.write(
             signals._writer, bytes([signal.SIGTERM])
         )  # what the system does, while no handler can run
-        wait_for(lambda: left == [128 + signal.SIGTERM])
+        wait_for(lambda: left == [RESUME])
 
 
 def test_where_nothing_is_to_be_tidied_up_the_process_ends(left):

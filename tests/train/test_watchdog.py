@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from lm_lab.train import watchdog
-from lm_lab.train.watchdog import PATIENCE, STALLED, Patience, Watchdog
+from lm_lab.train.preemption import RESUME
+from lm_lab.train.watchdog import PATIENCE, Patience, Watchdog
 from tests.sweeps.fakes import wait_for
 
 
@@ -37,9 +38,9 @@ def test_a_wait_without_end_is_named_shown_and_ended(events, what):
     with Watchdog(SimpleNamespace(received=None)) as dog:
         with dog.waits(what):
             pass  # what it usually takes
-        hangs(dog, what, lambda: any(event[0] == STALLED for event in events))
+        hangs(dog, what, lambda: any(event[0] == RESUME for event in events))
     # the process that `leave` should have ended goes on here
-    end = next(place for place, event in enumerate(events, 1) if event[0] == STALLED)
+    end = next(place for place, event in enumerate(events, 1) if event[0] == RESUME)
     first, again, shown, last, dumped, (_, words) = events[:end]
     assert first.startswith(f"stalled: waiting for the {what} for ")
     assert "after 0 s all stacks are shown" in first or what in ("evaluation", "tasks", "save")
@@ -72,5 +73,5 @@ def test_no_limit_is_known_at_first_and_compiling_has_none(events):
 def test_told_to_stop_while_it_hangs_it_ends(events):
     with Watchdog(SimpleNamespace(received=signal.SIGTERM)) as dog:
         hangs(dog, "loader", lambda: len(events) > 1)
-    assert events[:2] == ["stacks", (143, events[1][1])]
+    assert events[:2] == ["stacks", (RESUME, events[1][1])]
     assert "SIGTERM while the loader hangs: ended, not saved" in events[1][1]

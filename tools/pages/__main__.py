@@ -30,8 +30,8 @@ REFERENCE: dict[str, Callable[[], str]] = {
 NAVIGATION = {  # caption -> pages, from the root of the repository
     "Begin": ["docs/tour", "docs/install", "docs/notebooks/index", "docs/recipes"],
     "Guides": [
-        *("docs/running", "docs/studies", "docs/library", "docs/extending", "docs/models"),
-        *("docs/evaluation", "docs/sources", "docs/data", "docs/conversion"),
+        *("docs/concepts", "docs/running", "docs/studies", "docs/library", "docs/extending"),
+        *("docs/models", "docs/evaluation", "docs/sources", "docs/data", "docs/conversion"),
     ],
     "Reference": [
         *("docs/reference/keys", "docs/reference/commands", "docs/reference/names"),

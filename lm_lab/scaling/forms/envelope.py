@@ -5,9 +5,17 @@ much of the learning rate's decay lies behind a row. Rows of different stages ar
 mid-decay is above one that has ended at the same compute, so that the envelope would be that of
 the schedule. Each curve is smoothed by L = E + K C^-g. Where the envelope passes from one size to
 the next the two losses are equal, and there N* is their geometric mean, which has the exponent of
-the surface exactly if sizes are a constant factor apart. The noise of one curve moves two
-neighbouring crossings, which intervals here do not know: they count crossings as independent.
+the surface exactly if sizes are a constant factor apart.
+
+The noise of a curve moves the crossings at both its ends, in opposite directions: their errors
+largely cancel in the exponent, and intervals that took crossings as independent would be almost
+twice too wide. The dependence follows from the errors of the smoothed curves; the size of the noise
+is that of the crossings about the law, so that runs may differ by more than the points of one do.
 """
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,21 +51,79 @@ def _crossings(columns: Columns) -> Reduced | Refusal:
     stage = _stage(columns)
     if isinstance(stage, Refusal):
         return stage
-    sizes, ends, smooth = [], [], []
+    smooth = []
     for size in np.unique(usable["params"]):
         rows = {name: column[usable["params"] == size] for name, column in usable.items()}
         if len(rows["loss"]) >= POINTS and len(np.unique(rows["flops"])) >= POINTS:
             data = Data.of(CURVE, "loss", rows)
-            theta, _ = robust_fit(data)
-            sizes.append(size)
-            ends.append((np.log(rows["flops"].min()), np.log(rows["flops"].max())))
-            smooth.append((theta[0], theta[1] + theta[2] * data.centre["flops"], theta[2]))
-    if len(sizes) < 3:
-        message = f"{len(sizes)} sizes have {POINTS} points of a curve; an envelope needs three"
+            smooth.append(_Smooth(size, data, robust_fit(data)[0], rows["runs"].mean()))
+    if len(smooth) < 3:
+        message = f"{len(smooth)} sizes have {POINTS} points of a curve; an envelope needs three"
         return Refusal("too few points", "envelope", message)
-    log_flops, at = _trace(np.array(smooth), np.array(ends))
-    middles = np.sqrt(np.array(sizes)[at] * np.array(sizes)[at + 1])
-    return Reduced({"flops": np.exp(log_flops), "params": middles}, (*stage, *cautions))
+    log_flops, at = _trace(smooth)
+    middles = np.array([np.sqrt(smooth[i].size * smooth[i + 1].size) for i in at])
+    return Reduced(
+        {"flops": np.exp(log_flops), "params": middles},
+        (*stage, *cautions),
+        _spread(smooth, log_flops, at),
+    )
+
+
+class _Smooth(NamedTuple):
+    """A training curve, smoothed: its size, its points, CURVE's theta, seeds a point."""
+
+    size: float
+    data: Data
+    theta: Array
+    runs: float
+
+    @property
+    def coordinates(self) -> Array:
+        """(log E, log K, g) of L = E + K C^-g."""
+        log_e, log_k, slope = self.theta
+        return np.array([log_e, log_k + slope * self.data.centre["flops"], slope])
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """log C that its points cover."""
+        log_flops = self.data.x["flops"] + self.data.centre["flops"]
+        return log_flops.min(), log_flops.max()
+
+    def losses(self, log_flops: Array) -> Array:
+        log_e, log_k, slope = self.coordinates
+        return np.exp(log_e) + np.exp(log_k - slope * log_flops)
+
+    def fall(self, log_flops: float) -> float:
+        """-dL / d log C."""
+        _, log_k, slope = self.coordinates
+        return float(slope * np.exp(log_k - slope * log_flops))
+
+    def errors(self, log_flops: float) -> Array:
+        """[3]: how the loss at log C moves with each of the independent errors of the fit, for
+        points whose log losses have errors of unit variance.
+        """
+        here = replace(self.data, x={"flops": log_flops - np.array([self.data.centre["flops"]])})
+        of_points = self.data.model.linearise(self.theta[None])[1][0] * np.sqrt(self.data.weight)
+        directions, size, _ = np.linalg.svd(of_points, full_matrices=False)
+        moved = here.model.linearise(self.theta[None])[1][0, :, 0] @ directions
+        seen = size > 1e-9 * size[0]
+        relative = np.where(seen, moved / np.where(seen, size, 1.0), 0.0) / np.sqrt(self.runs)
+        return relative * self.losses(np.array([log_flops]))
+
+
+def _spread(smooth: Sequence[_Smooth], log_flops: Array, at: Array) -> Array:
+    """[n 3 S] as estimation.Data has it: errors of the crossings from those of S curves."""
+    spread = np.zeros((len(at), len(smooth), 3))
+    for row, (x, place) in enumerate(zip(log_flops, at)):
+        first, second = smooth[place : place + 2]
+        falls = [
+            np.exp(log_k - slope * x) * slope
+            for _, log_k, slope in (first.coordinates, second.coordinates)
+        ]
+        spread[row, place] = first.errors(x) / (falls[1] - falls[0])
+        spread[row, place + 1] = -second.errors(x) / (falls[1] - falls[0])
+    flat = spread.reshape(len(at), 3 * len(smooth))
+    return flat / np.sqrt(np.mean(np.sum(flat**2, 1)))
 
 
 def _stage(columns: Columns) -> tuple[Caution, ...] | Refusal:
@@ -74,13 +140,11 @@ def _stage(columns: Columns) -> tuple[Caution, ...] | Refusal:
     return Refusal("mixed decay stages", "envelope", message)
 
 
-def _trace(smooth: Array, ends: Array) -> tuple[Array, Array]:
-    """log C of each crossing of the envelope, and the place of the smaller of its two sizes.
-
-    smooth [S 3]: (log E, log K, g) of each size; ends [S 2]: log C that its curve covers.
-    """
+def _trace(smooth: Sequence[_Smooth]) -> tuple[Array, Array]:
+    """log C of each crossing of the envelope, and the place of the smaller of its two sizes."""
+    ends = np.array([curve.ends for curve in smooth])
     x = np.linspace(ends.min(), ends.max(), STEPS)
-    losses = _losses(smooth, x)
+    losses = np.array([curve.losses(x) for curve in smooth])
     covered = (x >= ends[:, :1]) & (x <= ends[:, 1:])
     lowest = np.where(covered, losses, np.inf).argmin(0)
     places, crossings = [], []
@@ -88,21 +152,17 @@ def _trace(smooth: Array, ends: Array) -> tuple[Array, Array]:
         first = lowest[index]
         if covered[first, index + 1] and covered[first + 1, index]:  # no jump where a curve ends
             places.append(first)
-            crossings.append(_equal(smooth[first : first + 2], x[index], x[index + 1]))
+            crossings.append(_equal(smooth[first], smooth[first + 1], x[index], x[index + 1]))
     return np.array(crossings), np.array(places, np.int64)
 
 
-def _losses(smooth: Array, x: Array) -> Array:
-    log_e, log_k, slope = smooth.T[..., None]
-    return np.exp(log_e) + np.exp(log_k - slope * x)
-
-
-def _equal(pair: Array, low: float, high: float) -> float:
+def _equal(smaller: _Smooth, larger: _Smooth, low: float, high: float) -> float:
     """log C between low and high at which two curves meet, by bisection."""
     for _ in range(60):
         middle = (low + high) / 2
-        first, second = _losses(pair, np.array([middle]))[:, 0]
-        low, high = (middle, high) if first < second else (low, middle)
+        here = np.array([middle])
+        is_lower = smaller.losses(here)[0] < larger.losses(here)[0]
+        low, high = (middle, high) if is_lower else (low, middle)
     return (low + high) / 2
 
 

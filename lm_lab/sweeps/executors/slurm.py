@@ -24,9 +24,11 @@ from lm_lab.runs.durable import atomic_write, explained, make_folder
 from lm_lab.schema import setting
 from lm_lab.sweeps.executors import next_ready
 from lm_lab.sweeps.executors.local import explain, said_since
+from lm_lab.train.preemption import RESUME
 from lm_lab.types import UserError
 
-RESUME = (75, 128 + signal.SIGTERM, 128 + signal.SIGKILL)  # exit codes after which a run goes on
+# Exit codes after which a run goes on: it says so, or was ended before it could.
+AGAIN = (RESUME, 128 + signal.SIGTERM, 128 + signal.SIGKILL)
 MOST_TASKS = 1000  # of an array: one less than Slurm's MaxArraySize, where nobody raised it
 LOST_AFTER = 3  # looks at which a task has left the queue, and its exit code is not there
 ARRAY = """#!/bin/bash
@@ -121,7 +123,7 @@ class SlurmArrays:
                     if (code := _ended(task, queue)) is None:
                         continue
                     tasks.remove(task)
-                    if code in RESUME and tries[task.unit.names] < self.config.retries:
+                    if code in AGAIN and tries[task.unit.names] < self.config.retries:
                         tries[task.unit.names] += 1
                         again.append(task.unit)
                     else:

@@ -84,7 +84,7 @@ def test_a_task_that_vanishes_with_its_node_is_started_again(unit, tmp_path):
 
 
 def test_closing_cancels_what_is_left_after_it_has_saved(unit, tmp_path):
-    saves = f"trap 'echo saved > {tmp_path}/saved; exit 143' TERM; touch {tmp_path}/began; "
+    saves = f"trap 'echo saved > {tmp_path}/saved; exit 75' TERM; touch {tmp_path}/began; "
     units = [unit("quick", "exit 1"), unit("long", f"{saves} while true; do sleep 0.05; done")]
     running = arrays().run(units)
     assert next(running).unit.names == ("quick",)
