@@ -208,7 +208,7 @@ def eval_set_sharding(mesh: Mesh) -> NamedSharding:
 
 def is_shared(mesh: Mesh) -> bool:
     """Whether several processes have the devices of the mesh, so that none addresses all arrays."""
-    return mesh.is_multi_process
+    return len(mesh.local_devices) < mesh.size
 
 
 def own_indices(place: NamedSharding, shape: tuple[int, ...]) -> list[np.ndarray]:
@@ -229,7 +229,7 @@ def from_own(tree: PyTree, place: NamedSharding, shape: tuple[int, ...]) -> PyTr
     own = own_indices(place, shape)
 
     def made(leaf: np.ndarray) -> jax.Array:
-        def shard(index: tuple[slice, ...]) -> np.ndarray:
+        def shard(index: Any) -> np.ndarray:
             ranges = [range(size)[part] for part, size in zip(index, shape)]
             begins = [int(np.searchsorted(held, part[0])) for held, part in zip(own, ranges)]
             return leaf[tuple(slice(b, b + len(part)) for b, part in zip(begins, ranges))]
@@ -241,7 +241,7 @@ def from_own(tree: PyTree, place: NamedSharding, shape: tuple[int, ...]) -> PyTr
 
 def put(tree: PyTree, place: NamedSharding) -> PyTree:
     """Arrays of the host, which every process has whole, on the devices."""
-    if not is_shared(place.mesh):
+    if place.is_fully_addressable:
         return jax.device_put(tree, place)
     return jax.tree.map(
         lambda leaf: jax.make_array_from_callback(leaf.shape, place, lambda part: leaf[part]), tree

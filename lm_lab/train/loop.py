@@ -84,7 +84,6 @@ def _train(
                 saves = saves or step in config.keep_steps
                 saves = saves or stop_signal is not None
                 meter.log(still_running=0 if evaluates or saves else 1)
-                share_results(writers)
             if evaluates and not compiled.is_ready_to_evaluate():
                 with meter.compiling():
                     compiled.compile_evaluation(state)
@@ -103,13 +102,11 @@ def _train(
                 meter.pause()
         with watchdog.waits("step"):
             meter.log()
-            share_results(writers)
     with watchdog.waits("save"):
         _commit(writers)
     if last == steps:
         for writer in writers:
             writer.close()
-        share_results(writers)
 
 
 def _is_due(step: int, interval: int | None, steps: int) -> bool:

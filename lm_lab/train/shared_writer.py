@@ -145,8 +145,11 @@ class SharedWriter(RunWriter):
         peers.of_first(super().wait)
 
     def close(self) -> None:
-        if peers.is_first():
-            super().close()
+        def close() -> dict[str, Any] | None:
+            super(SharedWriter, self).close()
+            return self.result
+
+        self.result = peers.of_first(close)
 
 
 def share_results(writers: Sequence[RunWriter]) -> None:

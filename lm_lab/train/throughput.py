@@ -12,6 +12,7 @@ from lm_lab.compute import device
 from lm_lab.runs import peers
 from lm_lab.train.compiled import CompiledProgram, split
 from lm_lab.train.progress import Progress
+from lm_lab.train.shared_writer import share_results
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import Sums
 
@@ -72,6 +73,7 @@ class ThroughputMeter:
             own_seconds = seconds * (call.stop - call.first_step) / steps / count
             for writer, of_member in zip(self._writers, split(metrics, count)):
                 writer.log(call.first_step, of_member, own_seconds, tokens_per_second)
+        share_results(self._writers)
         self._show(calls[-1].stop, tokens_per_second)
 
     def _show(self, step: int, tokens_per_second: float) -> None:

@@ -49,8 +49,7 @@ class RunWriter:
 
     def __init__(self, run: BoundRun, alone: bool = True) -> None:
         self.run = run._replace(resolved=carried.relative(run.resolved))
-        # A kill may leave a member one commit ahead of the others; it still has the earlier commit,
-        # which they share.
+        # A kill may leave a member one commit ahead of the others; all still have the earlier one.
         self._keep = max(run.experiment.train.keep_checkpoints, 1 if alone else 2)
         self.result: dict[str, Any] | None = None
         self._stack, self._opened = ExitStack(), ExitStack()
@@ -74,8 +73,7 @@ class RunWriter:
         if not ended and train.branch_from and not committed(directory / "checkpoints"):
             _ = self._origin  # what is wrong with it is said before the long work
         saved = (directory / "checkpoints", self._keep, self._claim.identity, train.keep_steps)
-        self._checkpoints = Checkpoints(*saved)
-        self._stack.enter_context(self._checkpoints)
+        self._checkpoints = self._stack.enter_context(Checkpoints(*saved))
         if self._claim.damaged:
             _set_aside(config, self._claim.damaged)
         if self._claim.damaged or ended:
@@ -87,9 +85,7 @@ class RunWriter:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        with explained(
-            self.run.directory, "write"
-        ):  # closing retries writes that a full disk refused
+        with explained(self.run.directory, "write"):  # closing retries what a full disk refused
             self._stack.__exit__(*error)
 
     def _take_up_result(self) -> Unreadable | None:

@@ -4,7 +4,7 @@ at a chosen moment.
 The signal comes just before the CALLth call of POINT, a dotted path such as
 lm_lab.runs.commits.write_manifest. Instead of a signal it may HANG there for ever, inside C, where
 no Python runs; the watchdog then calls it a stall after 1 s instead of minutes. Another process of
-the launch counts as lost after 2 s instead of 20.
+the launch counts as lost after 8 s instead of 20.
 """
 
 import ctypes
@@ -45,7 +45,7 @@ if __name__ == "__main__":
             {what: watchdog.Patience(1.0, 10.0, 1.0) for what in watchdog.PATIENCE}
         )
         watchdog.STACKS, watchdog.END = 2, 3
-    liveness.BEAT_SECONDS, liveness.LOST_SECONDS = 0.2, 2.0
+    liveness.BEAT_SECONDS, liveness.LOST_SECONDS = 0.2, 8.0
     interrupt(name, point, int(call))
     sys.argv = ["lm-lab", *words]
     main()
