@@ -212,6 +212,22 @@ class Tokenizer(NamedTuple, Generic[ConfigT]):
 OptimizerT = TypeVar("OptimizerT", bound=OptimizerConfig)
 
 
+class Averaging(NamedTuple, Generic[OptimizerT]):
+    """How the parameters of an optimizer follow as an average of what it moves, with gradients that
+    are taken elsewhere.
+
+    wrap(config, hyper, rate, inner) -> the transformation of the parameters, where `inner` is what
+    `make` gives, clipped and in groups. point(config, hyper, opt_state, params) -> the parameters
+    at which the next gradient is taken.
+    """
+
+    wrap: Callable[
+        [OptimizerT, Hyper, Array | float, optax.GradientTransformation],
+        optax.GradientTransformation,
+    ]
+    point: Callable[[OptimizerT, Hyper, PyTree, PyTree], PyTree]
+
+
 class Optimizer(NamedTuple, Generic[OptimizerT]):
     """How parameters follow from gradients: a file of lm_lab/optimizers.
 
@@ -225,6 +241,7 @@ class Optimizer(NamedTuple, Generic[OptimizerT]):
     Config: type[OptimizerT]
     make: Callable[[OptimizerT, Hyper, Array | float, PyTree], optax.GradientTransformation]
     reads_roles: bool = False
+    averaging: Averaging[OptimizerT] | None = None  # None: parameters are moved by `make` itself
 
 
 class Schedule(NamedTuple, Generic[ConfigT]):

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from tests.cli.cli_helpers import CONFIG, assert_same_run, lm_lab  # noqa: E402
 from tests.cli.faults import FAULTS, strike  # noqa: E402
 
-STEPS_A_FAULT = 60  # so that there is work left until the last fault
+STEPS_A_FAULT = 30  # so that there is work left until the last fault
 
 
 def main() -> None:
