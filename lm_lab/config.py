@@ -166,6 +166,11 @@ def _fitted(config: Experiment, family: Family, kind: Objective) -> Experiment:
     where = f"config.objective.name {name!r}"
     settings = complete(kind, objective, family, config.model.settings, where)
     wanted = kind.consumes
+    if kind.reference is not None and config.train.initial is None:
+        raise UserError(
+            f"{where} compares answers with the model that training starts from; name its run in "
+            "config.train.initial"
+        )
     for label, member in config.data.members.items():
         source, settings_of = member.source
         key = loader.key(label)

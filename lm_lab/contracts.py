@@ -79,9 +79,8 @@ class Family(NamedTuple, Generic[ConfigT]):
     attention: Callable[[ConfigT], AttentionGeometry] = lambda config: AttentionGeometry()
     # the longest sequence that parameters allow, as learned positions; None: any
     max_length: Callable[[ConfigT], int | None] = lambda config: None
-    start_id: Callable[[ConfigT], int | None] = lambda config: (
-        None
-    )  # the id with which a decoder begins
+    # the id with which a decoder begins
+    start_id: Callable[[ConfigT], int | None] = lambda config: None
     experts_per_token: Callable[[ConfigT], int] = lambda config: 1
     # whether its "cache" is a state of constant size, which may go on from window to window
     is_recurrent: Callable[[ConfigT], bool] = lambda config: False
@@ -137,9 +136,8 @@ class Objective(NamedTuple, Generic[ConfigT]):
     make: Callable[[ConfigT, int, Vocabulary], ObjectiveFunctions]
     scope: Scope | None  # what a model may see without seeing its targets; None: anything
     consumes: DataForm = "stream"
-    needs_context: bool | None = (
-        False  # whether it gives inputs.context; None: if the model reads one
-    )
+    # whether it gives inputs.context; None: if the model reads one
+    needs_context: bool | None = False
     # the names of the metrics that are taken of a trained model, by the settings
     metrics: Callable[[ConfigT], tuple[MetricChoice, ...]] = lambda config: ()
     # (settings, length) -> (tokens in a window of a stream, tokens from one window to the next)
@@ -158,6 +156,9 @@ class Objective(NamedTuple, Generic[ConfigT]):
     # its answer to examples.context
     prompt: Callable[[ConfigT, Vocabulary, Examples], Inputs] | None = None
     text_likelihood: TextLikelihood[ConfigT] | None = None
+    # (logits, batch) -> f32[B P], a number of each answer to a prompt: given to `prepare` as
+    # examples.reference, of the model that training starts from (train.initial); None: none is
+    reference: Callable[[Array, Batch], Array] | None = None
     # whether the inputs of a window end where those of the next in the text begin
     reads_on: bool = False
     # whether a text is scored by hiding each of its tokens in turn (1910.14659)
@@ -269,9 +270,8 @@ class EvaluationData(NamedTuple):
     heldout: Callable[[int, int], Examples]
     targets: Callable[[], list[str]]  # the texts of held-out pairs, in the order of `heldout`
     batch_size: int  # of training
-    prompt: Callable[[Examples], Inputs] | None = (
-        None  # examples -> what the model is given before the first token of an answer
-    )
+    # examples -> what the model is given before the first token of an answer
+    prompt: Callable[[Examples], Inputs] | None = None
     max_length: int | None = None  # tokens for which the model has positions; None: any
 
 

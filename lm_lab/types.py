@@ -69,6 +69,9 @@ class Examples(NamedTuple):
     labels: Array | None = None
     # bool[B], True where a row begins a text anew, and a carried state with it; None: all do
     begins: Array | None = None
+    # f32[B P], of preferences: what Objective.reference gives of each answer under the model that
+    # training starts from; None where the objective asks for none
+    reference: Array | None = None
 
 
 class Inputs(NamedTuple):
@@ -102,6 +105,7 @@ class Batch(NamedTuple):
     targets: Array  # i32[B L]; of a regression f32[B 1]
     weights: Array  # f32[B L]
     bytes: Array  # f32[B L]: the UTF-8 bytes that each target stands for
+    reference: Array | None = None  # f32[B P], as that of the examples
 
 
 ANSWERS = 2  # of a preference: the chosen one and the rejected one

@@ -4,13 +4,12 @@ A document that is longer than a row is cut into windows first, which overlap as
 do; its last part is packed like a short document. The plan is a function of the lengths alone, and
 is kept beside the token store:
 
-<cache>/<key>.fit-<window>-<stride>    SHA-256 in hex, a newline, i64[n]: the row of each part
+<cache>/<key>.fit-<window>-<stride>    i64[n] (data/kept.py): the row of each part
 """
 
 import bisect
-import contextlib
-import hashlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +18,8 @@ import numpy as np
 
 from lm_lab.data.contiguous import ends_of
 from lm_lab.data.gathering import ranges, rows_of, sized
+from lm_lab.data.kept import kept
 from lm_lab.data.orders import Order, endless
-from lm_lab.runs import durable, reading
 from lm_lab.types import Examples, UserError
 
 
@@ -137,12 +136,7 @@ def kept_plan(
     """The plan that is kept beside the store; it is made first if it is missing or damaged."""
     starts, sizes = parts_of(tokens, end_of_document, window, stride)
     path = store.with_name(f"{store.name}.fit-{window}-{stride}")
-    row_of = _read(path)
-    if row_of is None or len(row_of) != len(starts):
-        row_of = best_fit(sizes, window)
-        data = row_of.astype("<i8").tobytes()
-        with contextlib.suppress(OSError):  # another user's cache: the plan is made each time
-            durable.replace(path, hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+    row_of = kept(path, "<i8", len(starts), partial(best_fit, sizes, window))
     order = np.argsort(row_of, kind="stable")
     counts = np.bincount(row_of)
     return Plan(starts[order], sizes[order], np.concatenate([[0], np.cumsum(counts)]))
@@ -189,13 +183,3 @@ def best_fit(sizes: np.ndarray, window: int) -> np.ndarray:
             bisect.insort(rooms, left)
             rows_by_room[left] = [row]
     return row_of
-
-
-def _read(path: Path) -> np.ndarray | None:
-    """The rows of a plan; None if there is none, or it is damaged."""
-    try:
-        sha256, _, data = reading.read_bytes(path).partition(b"\n")
-    except OSError:
-        return None
-    intact = hashlib.sha256(data).hexdigest().encode() == sha256
-    return np.frombuffer(data, "<i8") if intact else None

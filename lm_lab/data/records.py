@@ -29,6 +29,8 @@ class Records(NamedTuple):
     # one, the end
     offsets: np.ndarray
     labels: np.ndarray | None  # f32[records]
+    # f32[records, 2]: of preferences, what an objective compares each answer with; None: nothing
+    reference: np.ndarray | None = None
 
     @property
     def are_preferences(self) -> bool:
@@ -137,9 +139,12 @@ class RecordBatches(NamedTuple):
         flat = (len(numbers), -1)
         parts = starts.reshape(flat), stops.reshape(flat), ordinals.ravel()
         tokens, segments = self._ranges(*parts, self.length)
-        labels = np.zeros((*numbers.shape, ANSWERS), np.float32)
-        labels[..., 0] = numbers >= 0
-        return Examples(tokens, None, segments, labels=labels.reshape(flat))  # type: ignore[arg-type]
+        is_there = numbers[..., None] >= 0
+        labels = np.where(is_there, np.array([1, 0], np.float32), 0).reshape(flat)
+        reference = self.records.reference
+        if reference is not None:
+            reference = np.where(is_there, reference[numbers], 0).reshape(flat)
+        return Examples(tokens, None, segments, labels=labels, reference=reference)  # type: ignore[arg-type]
 
     def _rows(
         self, first: np.ndarray, end: np.ndarray, length: int
@@ -194,13 +199,6 @@ def record_batches(
             )
         fits &= tokens_of_records <= allowed[name]
     numbers = np.flatnonzero(fits)
-    if len(numbers) < len(fits):
-        left_out = len(fits) - len(numbers)
-        print(
-            f"{left_out} of {len(fits)} {side} records are too long, and left out",
-            file=sys.stderr,
-            flush=True,
-        )
     texts_per_row = None if records.labels is None else TEXTS
     texts_per_row = TEXTS // ANSWERS if records.are_preferences else texts_per_row
     rows = _packed_rows(numbers, sizes, allowed, texts_per_row) if pack else numbers[:, None]
@@ -210,6 +208,15 @@ def record_batches(
             f"config.train.batch_size: a batch needs {least} {unit}, and the {side} side has "
             f"{len(rows)} that fit; lower it, or give more data"
         )
+    if len(numbers) < len(fits):
+        left_out = len(fits) - len(numbers)
+        print(
+            f"{left_out} of {len(fits)} {side} records are too long, and left out",
+            file=sys.stderr,
+            flush=True,
+        )
+    if pack:
+        _say_how_full(sizes, numbers, allowed, len(rows))
     context = context_length if "context_length" in sizes else None
     return RecordBatches(
         tokens, bytes_of, records, rows, length, context, batch_size, endless(len(rows), seed)
@@ -220,7 +227,7 @@ def _packed_rows(
     numbers: np.ndarray, sizes: dict[str, np.ndarray], allowed: dict[str, int], most: int | None
 ) -> np.ndarray:
     """Packs the records with these numbers, `most` of them in a row, which then has places for so
-    many; says on stderr how full the rows are.
+    many.
     """
     used = np.stack([tokens_of_records[numbers] for tokens_of_records in sizes.values()], axis=1)
     rooms = np.array([allowed[name] for name in sizes])
@@ -231,13 +238,20 @@ def _packed_rows(
             numbers, np.pad(used, ((0, 0), (0, 1)), constant_values=1), np.append(rooms, most)
         )
         rows = np.pad(rows, ((0, 0), (0, most - rows.shape[1])), constant_values=-1)
-    shares = 100 * used.sum(0) / (rooms * max(len(rows), 1))
+    return rows
+
+
+def _say_how_full(
+    sizes: dict[str, np.ndarray], numbers: np.ndarray, allowed: dict[str, int], rows: int
+) -> None:
+    """Says on stderr how full the rows are into which the records with these numbers are packed."""
+    shares = [
+        100 * tokens_of_records[numbers].sum() / (allowed[name] * max(rows, 1))
+        for name, tokens_of_records in sizes.items()
+    ]
     names = ("targets", "sources") if len(sizes) > 1 else ("tokens",)
     filled = " and ".join(f"{share:.2f} % of {name}" for share, name in zip(shares, names))
-    print(
-        f"Records fill {filled} in {len(rows)} rows (config.data.pack)", file=sys.stderr, flush=True
-    )
-    return rows
+    print(f"Records fill {filled} in {rows} rows (config.data.pack)", file=sys.stderr, flush=True)
 
 
 def packed(numbers: np.ndarray, sizes: np.ndarray, room: np.ndarray) -> np.ndarray:

@@ -61,10 +61,8 @@ class Text:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The token stores, one a source, built first if need be.
-
-        Says on stderr if a text that was to be split by documents is a single one, of which the end
-        is held out. Raises UserError as lm_lab.data.store.build does.
+        """The token stores, one a source, built first if need be. Raises UserError as
+        lm_lab.data.store.build does.
         """
         stores = {label: self._store(corpus) for label, corpus in self.corpora.items()}
         sources = {label: self._sides(label, built) for label, built in stores.items()}
@@ -76,7 +74,7 @@ class Text:
     def _store(self, corpus: Corpus) -> store.Store:
         config, codec = self.config, self.codec
         with errors_at(corpus.key):
-            built = store.build(
+            return store.build(
                 corpus,
                 codec,
                 self._directory,
@@ -86,13 +84,21 @@ class Text:
                 duplicates=config.duplicates,
                 train_documents=config.train_documents,
             )
-        if _is_tail(built) and config.split == "documents":
-            cut = (
-                f"the last {100 * config.holdout_fraction:g} % of it is held out "
-                "(config.data.holdout_fraction)"
-            )
-            print(f"The text is one document: {cut}", file=sys.stderr, flush=True)
-        return built
+
+    def say_tails(self) -> None:
+        """Says on stderr which texts were to be split by documents and are a single one, so that
+        their end is held out.
+        """
+        config = self.config
+        for sides in self.dataset.sources.values():
+            if sides.tail and config.split == "documents":
+                whose = f"text of {sides.train.key}" if sides.train.label else "text"
+                print(
+                    f"The {whose} is one document: the last {100 * config.holdout_fraction:g} % of "
+                    "it is held out (config.data.holdout_fraction)",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
     def _sides(self, label: str, built: store.Store) -> Sides:
         sides = {name: self._split(label, built, name) for name in built.tokens}

@@ -24,6 +24,8 @@ from lm_lab.data.store import cache_directory
 from lm_lab.runs import durable, reading
 from lm_lab.types import Codec, UserError
 
+WRITTEN = "name that of a run's directory, or one that lm-lab tokenize --out has written"
+
 
 def tokenizer(
     name: str,
@@ -44,9 +46,12 @@ def tokenizer(
     path = Path(learnt_file) if learnt_file else learnt(name, config, corpora, rule)
     vocabulary = _read(path)
     if vocabulary is None:
+        raise UserError(f"config.data.vocabulary_file {path}: cannot be read; {WRITTEN}")
+    if vocabulary.is_damaged:
         raise UserError(
-            f"config.data.vocabulary_file {path}: cannot read it; name that of a run's directory, "
-            "or one that lm-lab tokenize --out has written"
+            f"config.data.vocabulary_file {path}: damaged, or not written by lm-lab; {WRITTEN}"
+            if learnt_file
+            else f"the vocabulary {path} is damaged; delete it and run again"
         )
     if vocabulary.tokenizer not in (name, ""):
         raise UserError(
@@ -81,7 +86,7 @@ def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Pat
         cache_directory().with_name("vocabularies")
         / digest([json.dumps(facts, sort_keys=True)])[:32]
     )
-    if _read(path) is None:
+    if not path.exists():
         sides = []
         for corpus in corpora:
             with errors_at(corpus.key):
@@ -165,6 +170,7 @@ class _File(NamedTuple):
 
     tokenizer: str  # the name of the one that has learnt it; "" in files of the first releases
     content: bytes
+    is_damaged: bool  # the content is not what the head of the file says
 
 
 def _read(path: Path) -> _File | None:
@@ -173,9 +179,8 @@ def _read(path: Path) -> _File | None:
     except OSError:
         return None
     sha256, _, name = head.partition(b" ")
-    if hashlib.sha256(content).hexdigest().encode() != sha256:
-        raise UserError(f"the vocabulary {path} is damaged; delete it and run again")
-    return _File(name.decode(errors="replace"), content)
+    is_damaged = hashlib.sha256(content).hexdigest().encode() != sha256
+    return _File(name.decode(errors="replace"), content, is_damaged)
 
 
 def _write(path: Path, name: str, content: bytes) -> None:

@@ -43,7 +43,7 @@ class TextRun(NamedTuple):
     @property
     def of_pairs(self) -> bool:
         """Whether contexts are sources and continuations targets."""
-        return self.kind.consumes == "pairs"
+        return answers(self.kind)
 
     @property
     def given(self) -> int:
@@ -79,6 +79,11 @@ class TextRun(NamedTuple):
         return self.window - 1, self.window - 1
 
 
+def answers(kind: Objective) -> bool:
+    """Whether a model learns to write an answer and its end, given a prompt and its end."""
+    return kind.consumes in ("pairs", "preferences") and kind.prompt is not None
+
+
 def lacks(run: TextRun, ability: Ability) -> str | None:
     """Why a run lacks an ability; None if it has it."""
     kind = run.kind
@@ -94,7 +99,7 @@ def lacks(run: TextRun, ability: Ability) -> str | None:
         return None
     if kind.text_likelihood is not None or kind.pseudo_likelihood:
         return None
-    if run.of_pairs and kind.prompt is not None:
+    if run.of_pairs:
         if ability == "continuations":
             return None
         return "learnt targets given their sources, and gives no likelihood of a whole text"

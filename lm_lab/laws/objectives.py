@@ -47,13 +47,17 @@ class Subject:
         if form == "preferences":  # two answers in each row
             segments += segments * (order > 5)
         tokens = random.integers(0, SIZE - 1, (ROWS, window)).astype(np.int32)
+        if form == "preferences":
+            tokens[:, [2, 8]] = VOCABULARY.end_of_document  # of the prompt, before either answer
         examples = Examples(
             jnp.asarray(tokens), jnp.asarray(tokens % 4, jnp.float32), jnp.asarray(segments)
         )
         if form == "labelled":
             return examples._replace(labels=jnp.arange(ROWS, dtype=jnp.float32) % 2)
         if form == "preferences":
-            return examples._replace(labels=jnp.tile(jnp.array([1.0, 0.0]), (ROWS, 1)))
+            labels = jnp.tile(jnp.array([1.0, 0.0]), (ROWS, 1))
+            compares = self.objective.reference is not None
+            return examples._replace(labels=labels, reference=-9 * labels if compares else None)
         if form == "stream":
             return examples
         context = random.integers(0, SIZE - 1, (ROWS, CONTEXT)).astype(np.int32)

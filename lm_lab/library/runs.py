@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from lm_lab import config as configs
 from lm_lab.evaluation.bootstrap import Estimate, intervals
+from lm_lab.evaluation.text_run import answers
 from lm_lab.generation import padded
 from lm_lab.generation.logits import Config as GenerationConfig
 from lm_lab.library.drawing import training_curve
@@ -169,7 +170,7 @@ class Run:
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         written = self.writer.texts(prompts, build(GenerationConfig, settings, "generate"))
-        of_pairs = self.task.objective_kind.consumes == "pairs"
+        of_pairs = answers(self.task.objective_kind)
         texts = [text if of_pairs else f"{shown}{text}" for shown, text in written]
         return texts[0] if isinstance(prompt, str) else texts
 

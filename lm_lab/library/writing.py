@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
+from lm_lab.evaluation.text_run import answers
 from lm_lab.generation import padded, prompts
 from lm_lab.generation.beam import beam_search
 from lm_lab.generation.logits import Config
@@ -57,7 +58,7 @@ class Writer(NamedTuple):
     def _begin(self, given: Sequence[str]) -> tuple[Inputs, list[str], list[list[int]]]:
         """(the inputs of the model, the texts as shown, the ids before the generated ones)."""
         inputs = prompted(self.task, given)
-        if self.task.objective_kind.consumes == "pairs":
+        if answers(self.task.objective_kind):
             return inputs, [f"{text}\t" for text in given], [[]] * len(given)
         rows = zip(np.asarray(inputs.tokens), np.asarray(inputs.segments))
         return inputs, list(given), [row[is_token > 0].tolist() for row, is_token in rows]
@@ -93,12 +94,12 @@ def prompted(task: Task, texts: Sequence[str]) -> Inputs:
             "another run"
         )
     texts = [corpus.source.as_source(corpus.settings, text) for text in texts]
-    encode = tokenizer.of_source if objective.consumes == "pairs" else tokenizer.encode
+    encode = tokenizer.of_source if answers(objective) else tokenizer.encode
     ids = [encode(text).tolist() for text in texts]
     end = tokenizer.end_of_document
     if objective.prompt is not None:
         # sources end with the same token as in training
-        closing = [end] if objective.consumes == "pairs" else []
+        closing = [end] if answers(objective) else []
         rows = [[*row, *closing] or [end] for row in ids]
         context, segments = map(jnp.asarray, padded(rows, left=False))
         sizes = segments.astype(jnp.float32)

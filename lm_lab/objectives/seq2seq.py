@@ -115,18 +115,17 @@ def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFuncti
 
     def prepare(key: Array, examples: Examples) -> Batch:
         del key
-        return (_with_context if config.form == "context" else _joined)(
-            config, vocabulary, examples
-        )
+        if config.form == "joined":
+            return joined(examples, config.prefix)
+        return _with_context(vocabulary, examples)
 
     return of_likelihood(prepare, config.label_smoothing)
 
 
-def _with_context(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch:
+def _with_context(vocabulary: Vocabulary, examples: Examples) -> Batch:
     """The decoder reads the start id and the target without its last token,
     the encoder the source.
     """
-    del config
     assert examples.segments is not None
     tokens_BL, segments_BL = examples.tokens, examples.segments
     shown_BL, positions_BL = (
@@ -139,12 +138,11 @@ def _with_context(config: Config, vocabulary: Vocabulary, examples: Examples) ->
     return Batch(inputs, tokens_BL, (segments_BL > 0).astype(jnp.float32), examples.bytes)
 
 
-def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch:
+def joined(examples: Examples, prefix: bool = False) -> Batch:
     """One row: the source, padded on the left so that its end stands right before the target, and
-    the target.
+    the target. With `prefix` all of the source sees all of it.
     """
-    del vocabulary
-    prompt = left_pad(examples, config.prefix)
+    prompt = left_pad(examples, prefix)
     assert prompt.segments is not None
     assert prompt.positions is not None
     assert examples.segments is not None
@@ -152,7 +150,7 @@ def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch
     tokens = jnp.concatenate([prompt.tokens, examples.tokens[:, :-1]], axis=1)
     segments = jnp.concatenate([prompt.segments, examples.segments[:, :-1]], axis=1)
     positions = jnp.maximum(jnp.cumsum(segments, axis=1) - 1, 0)
-    prefix = (
+    seen_by_all = (
         jnp.pad(prompt.prefix, ((0, 0), (0, tokens.shape[1] - sources)))
         if prompt.prefix is not None
         else None
@@ -166,7 +164,8 @@ def _joined(config: Config, vocabulary: Vocabulary, examples: Examples) -> Batch
         jnp.pad(examples.bytes, source_padding),
     )
     weights = jnp.pad(examples.segments, source_padding).astype(jnp.float32)
-    return Batch(Inputs(tokens, segments, positions, prefix=prefix), targets, weights, bytes_of)
+    inputs = Inputs(tokens, segments, positions, prefix=seen_by_all)
+    return Batch(inputs, targets, weights, bytes_of)
 
 
 def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs:

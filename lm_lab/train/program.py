@@ -223,7 +223,11 @@ def _examples(task: Task, rows: int, make: Any) -> Examples:
         )
     alone = (rows, ANSWERS) if task.objective_kind.consumes == "preferences" else (rows,)
     labels = (rows, TEXTS) if data.pack else alone
-    return examples._replace(labels=make(labels, jnp.float32)) if records else examples
+    compares = task.objective_kind.reference is not None
+    return examples._replace(
+        labels=make(labels, jnp.float32) if records else None,
+        reference=make(labels, jnp.float32) if compares else None,
+    )
 
 
 def _count(task: Task, state: TrainState) -> int:

@@ -25,6 +25,7 @@ from lm_lab.train import checked, initial, metrics, optimizer
 from lm_lab.train.eval_sets import EvalSet, WholeTest, of_mixture
 from lm_lab.train.experiment import Experiment, complete
 from lm_lab.train.optimizer import Update
+from lm_lab.train.reference import References
 from lm_lab.types import (
     AdapterFunctions,
     Codec,
@@ -165,7 +166,7 @@ class Task:
     def batches(self, split: loader.Split, seed: int, rows: int | None = None) -> loader.AnyBatches:
         """Batches of a side of the data, of `rows` rows (default: as in training)."""
         window, stride = self.window
-        return loader.cut(
+        batches = loader.cut(
             self.experiment.data,
             split,
             window=window,
@@ -174,6 +175,7 @@ class Task:
             seed=seed,
             contiguous=self.experiment.train.carry_state,
         )
+        return batches if self._references is None else self._references.added(split, batches)
 
     def examples(self, step: int) -> Examples:
         """The windows [B ...] that a run of the config trains on in a step; a function of the step.
@@ -202,6 +204,16 @@ class Task:
         """
         experiment = dataclasses.replace(self.experiment, **changes)
         return dataclasses.replace(self, experiment=experiment)
+
+    @cached_property
+    def _references(self) -> References | None:
+        """The likelihoods that the objective compares with; None where it asks for none."""
+        answers = self.objective_kind.reference
+        if answers is None:
+            return None
+        return References(
+            self.experiment, self.model, self.objective, self.adapter, answers, self.initial
+        )
 
     @cached_property
     def _training(self) -> Mixed:
@@ -339,6 +351,9 @@ def _other_objective(
     reads = (other.consumes, windows, other.reads_on or not experiment.train.carry_state)
     if reads != (kind.consumes, own, True):
         raise UserError(f"{where} reads other windows than the run; leave it out")
+    compares = other.reference not in (None, kind.reference)
+    if compares or (other.head is None) != (kind.head is None):
+        raise UserError(f"{where} asks something else of the model than the run; leave it out")
     return checked.objective(name, other.make(settings, length, vocabulary), codec.bytes_of)
 
 

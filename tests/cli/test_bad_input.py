@@ -16,7 +16,7 @@ from lm_lab.train import identity
 from lm_lab.train.task import bind
 from tests.cli import cli_helpers
 
-NOISE = ("Reading text", "Tokenizing", "Checking tokens", "The text is one document")
+NOISE = ("Reading text", "Tokenizing", "Checking tokens")
 
 Refusal = Callable[..., str]
 
@@ -168,6 +168,10 @@ COMMANDS = {
         "config.data.tokenizer.tokenizer_file pipe.py: cannot read: it is a pipe or a device, not "
         "a file"
     ),
+    "train --config=tiny.py --workdir=new --config.data.source=text "
+    "--config.data.source.path=file": "the train text has 4 tokens, 0 windows of 17",
+    "train --config=tiny.py --workdir=new --config.data.tokenizer=words "
+    "--config.data.vocabulary_file=file": "file: damaged, or not written by lm-lab; name that of",
     "train --config=tiny.py --workdir=new --trust=a --trust=b": "give --trust=PACKAGE,... once",
     "plan --config=tiny.py --utilisation=nan": "--utilisation=nan must be a share of the peak",
     "sweep / --workdir=new": "no study at /; ",

@@ -50,7 +50,9 @@ def test_of_a_single_file_the_end_is_held_out_and_that_is_said(text, capsys):
         {"data": {"source": {"name": "text", "path": str(text)}, "length": 16}}
     )
     assert resolved["data"]["split"] == "documents"
-    dataset = Text(experiment.data).dataset
+    opened = Text(experiment.data)
+    opened.say_tails()
+    dataset = opened.dataset
     assert dataset.only.tail
     whole = text.read_bytes()
     cut = int(0.9 * len(whole))

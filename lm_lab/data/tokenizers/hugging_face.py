@@ -24,7 +24,7 @@ import numpy as np
 from lm_lab.contracts import Tokenizer
 from lm_lab.data import extras
 from lm_lab.data.subword import as_arrays
-from lm_lab.data.tokenizers import byte
+from lm_lab.data.tokenizers import _files, byte
 from lm_lab.runs import reading
 from lm_lab.schema import setting
 from lm_lab.types import Codec, Encoder, UserError
@@ -140,7 +140,8 @@ def _said(where: str) -> Iterator[None]:
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(f"{where}: not a tokenizer.json ({error})") from None
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(f"{where}: not a tokenizer.json ({why:.200}); {_files.AGAIN}") from None
 
 
 def _opened(content: bytes, where: str) -> tuple[dict[str, Any], bool, dict[str, int], list[bytes]]:
@@ -151,7 +152,8 @@ def _opened(content: bytes, where: str) -> tuple[dict[str, Any], bool, dict[str,
         facts = json.loads(content)
         is_bytes = _is_byte_level(facts)
         special = {t["content"]: t["id"] for t in facts.get("added_tokens") or () if t["special"]}
-        return facts, is_bytes, special, _texts(facts, _letters() if is_bytes else None)
+        texts = _texts(facts, _letters() if is_bytes else None)
+    return facts, is_bytes, special, _files.texts_of_ids(where, texts)
 
 
 def _unknown(facts: dict[str, Any], vocab: int) -> np.ndarray:
@@ -181,21 +183,23 @@ def sentinels(special: dict[str, int]) -> tuple[int, ...]:
 
 def _content(path: Path) -> bytes:
     """The tokenizer.json, or the library's conversion of an older form."""
+    older = {"vocab.txt": _word_piece, "vocab.json": _byte_pairs}
+    if path.name not in older:
+        return _files.content(f"{KEY} {path}", path)
     try:
-        if path.name == "vocab.txt":
-            return _word_piece(path).to_str().encode()
-        if path.name == "vocab.json":
-            return _byte_pairs(path).to_str().encode()
-        return reading.read_bytes(path)
-    except OSError as error:
-        raise UserError(f"{KEY} {path}: cannot read: {error.strerror}") from None
+        return older[path.name](path).to_str().encode()
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the library's errors have no type of their own
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(f"{KEY} {path}: cannot be read ({why:.200}); {_files.AGAIN}") from None
 
 
 def _word_piece(path: Path) -> Any:
     """BERT's form: vocab.txt, and tokenizer_config.json if there is one."""
     settings_file = path.with_name("tokenizer_config.json")
     settings = reading.read_object(settings_file, MEND) if settings_file.exists() else {}
-    pieces = reading.read_bytes(path).decode().splitlines()
+    pieces = _files.content(f"{KEY} {path}", path).decode().splitlines()
     ids = {piece: number for number, piece in enumerate(pieces)}
     if missing := [name for name in ("[UNK]", "[CLS]", "[SEP]") if name not in ids]:
         raise UserError(f"{KEY} {path}: no {missing[0]} in it; give another file")
@@ -213,7 +217,8 @@ def _byte_pairs(path: Path) -> Any:
     """GPT-2's form: a vocabulary and merges."""
     library = extras.imported("tokenizers", "tokenizers", KEY)
     vocab = reading.read_object(path, MEND)
-    merges = reading.read_bytes(path.with_name("merges.txt")).decode().splitlines()
+    merges_file = path.with_name("merges.txt")
+    merges = _files.content(f"{KEY} {merges_file}", merges_file).decode().splitlines()
     pairs = [tuple(line.split(" ")) for line in merges if line and not line.startswith("#version")]
     tokenizer = library.implementations.ByteLevelBPETokenizer(vocab, pairs)
     tokenizer.add_special_tokens(
@@ -249,8 +254,8 @@ def _is_byte_level(facts: dict[str, Any]) -> bool:
     return False
 
 
-def _texts(facts: dict[str, Any], letters: dict[str, int] | None) -> list[bytes]:
-    """The text of each id; empty for special ones and for unused ids."""
+def _texts(facts: dict[str, Any], letters: dict[str, int] | None) -> dict[int, bytes]:
+    """The text of each id; empty for special ones."""
     model = facts["model"]
     vocab = model["vocab"]
     ids = (
@@ -270,7 +275,7 @@ def _texts(facts: dict[str, Any], letters: dict[str, int] | None) -> list[bytes]
         text_by_id = {number: _of_piece(piece, fallback) for piece, number in ids.items()}
     for token in facts.get("added_tokens") or ():
         text_by_id[token["id"]] = b"" if token["special"] else token["content"].encode()
-    return [text_by_id.get(number, b"") for number in range(max(text_by_id) + 1)]
+    return text_by_id
 
 
 def _of_word_piece(piece: str, goes_on: str) -> bytes:
@@ -351,7 +356,9 @@ def _library(facts: dict[str, Any], as_it_is: bool) -> Library:
         probe = library.Tokenizer.from_str(json.dumps(full)).encode("a")
         encoder = library.Tokenizer.from_str(json.dumps(plain))
     except Exception as error:  # noqa: BLE001 - the library's errors have no type of their own
-        raise UserError(f"the tokenizers library refuses it: {error}") from None
+        raise UserError(
+            f"the tokenizers library refuses it: {error!s:.200}; {_files.AGAIN}"
+        ) from None
     text_places = [place for place, special in enumerate(probe.special_tokens_mask) if not special]
     cut = (text_places[0], text_places[-1] + 1) if text_places else (len(probe.ids), len(probe.ids))
     return Library(encoder, probe.ids[: cut[0]], probe.ids[cut[1] :])

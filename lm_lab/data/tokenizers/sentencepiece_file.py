@@ -18,6 +18,7 @@ import sentencepiece
 
 from lm_lab.contracts import Tokenizer
 from lm_lab.data.subword import as_arrays
+from lm_lab.data.tokenizers import _files
 from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, encode_batch, written_by
 from lm_lab.runs import reading
 from lm_lab.schema import setting
@@ -53,11 +54,11 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     source = _processor("tokenizer_file", config.tokenizer_file)
     target = source if config.target_file is None else _processor("target_file", config.target_file)
     ids = _ids(config, target)
-    size = max(ids.values()) + 1
-    vocab = size + config.sentinels
+    where = f"config.data.tokenizer {config.vocab_file or config.tokenizer_file}"
+    written = _files.texts_of_ids(where, _written(target, ids)) + [b""] * config.sentinels
+    vocab, size = len(written), len(written) - config.sentinels
     end = _id(ids, "end_token", config.end_token)
     begin = [] if config.begin_token is None else [_id(ids, "begin_token", config.begin_token)]
-    written = _written(target, ids, vocab)
     dtype = np.min_scalar_type(vocab - 1)
 
     def by_ids(texts: Sequence[str]) -> list[np.ndarray]:
@@ -105,18 +106,12 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
 
 def _processor(key: str, name: str) -> Any:
     """SentencePiece's processor of a file."""
-    try:
-        content = reading.read_bytes(Path(name))
-    except OSError as error:
-        raise UserError(
-            f"config.data.tokenizer.{key} {name}: cannot read: {error.strerror}"
-        ) from None
+    where = f"config.data.tokenizer.{key} {name}"
+    content = _files.content(where, name)
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=content)
     except RuntimeError:
-        raise UserError(
-            f"config.data.tokenizer.{key} {name}: not a SentencePiece model; name another file"
-        ) from None
+        raise UserError(f"{where}: not a whole SentencePiece model; {_files.AGAIN}") from None
 
 
 def _ids(config: Config, target: Any) -> dict[str, int]:
@@ -124,7 +119,7 @@ def _ids(config: Config, target: Any) -> dict[str, int]:
     if config.vocab_file is None:
         return {target.IdToPiece(number): number for number in range(target.GetPieceSize())}
     ids = reading.read_object(Path(config.vocab_file), "name a JSON file of pieces and ids")
-    if not ids or not all(type(number) is int for number in ids.values()):
+    if not ids:
         raise UserError(
             f"config.data.tokenizer.vocab_file {config.vocab_file}: must give each piece its id"
         )
@@ -139,11 +134,11 @@ def _id(ids: dict[str, int], key: str, piece: str) -> int:
     return ids[piece]
 
 
-def _written(target: Any, ids: dict[str, int], vocab: int) -> list[bytes]:
+def _written(target: Any, ids: dict[str, int]) -> dict[int, bytes]:
     """The text of each id; empty for special ones."""
     numbers = {target.IdToPiece(number): number for number in range(target.GetPieceSize())}
     special = {"</s>", "<s>", "<pad>", "<unk>"}
-    texts = [b""] * vocab
+    texts = dict.fromkeys(ids.values(), b"")
     for piece, number in ids.items():
         if piece in numbers:
             texts[number] = written_by(target, numbers[piece])

@@ -11,15 +11,14 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lm_lab.contracts import Tokenizer
 from lm_lab.data import extras
+from lm_lab.data.tokenizers import _files
 from lm_lab.data.tokenizers.hugging_face import begins_word
-from lm_lab.runs import reading
 from lm_lab.schema import setting
 from lm_lab.types import Codec, Encoder, UserError
 
@@ -70,7 +69,7 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     """
     where = f"{KEY} {config.tokenizer_file}"
     library = extras.imported("tiktoken", "tokenizers", where)
-    content = _content(where, config.tokenizer_file)
+    content = _files.content(where, config.tokenizer_file)
     ranks = _ranks(where, content)
     pattern, end = _pattern(config, ranks)
     try:
@@ -79,9 +78,7 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
         )
     except ValueError as error:
         raise UserError(f"config.data.tokenizer.pattern: no regular expression ({error})") from None
-    texts = [b""] * (max(end, *ranks.values()) + 1)
-    for token, rank in ranks.items():
-        texts[rank] = token
+    texts = _files.texts_of_ids(where, {rank: text for text, rank in ranks.items()} | {end: b""})
     dtype = np.min_scalar_type(len(texts) - 1)
 
     def encode(text: str) -> np.ndarray:
@@ -116,13 +113,6 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     )
 
 
-def _content(where: str, path: str) -> bytes:
-    try:
-        return reading.read_bytes(Path(path))
-    except OSError as error:
-        raise UserError(f"{where}: cannot read: {error.strerror}") from None
-
-
 def _ranks(where: str, content: bytes) -> dict[bytes, int]:
     """The rank, which is the id, of every token."""
     ranks: dict[bytes, int] = {}
@@ -134,16 +124,16 @@ def _ranks(where: str, content: bytes) -> dict[bytes, int]:
             ranks[base64.b64decode(token, validate=True)] = int(rank)
         except (ValueError, binascii.Error):
             raise UserError(
-                f"{where}: line {number} is not a token in base64 and its rank; fetch it again"
+                f"{where}: line {number} is not a token in base64 and its rank; {_files.AGAIN}"
             ) from None
     missing = [value for value in range(256) if bytes([value]) not in ranks]
     if missing:
         raise UserError(
             f"{where}: has no token for byte 0x{missing[0]:02x}, so not every text could be "
-            "encoded; is the file whole?"
+            f"encoded; {_files.AGAIN}"
         )
     if min(ranks.values()) < 0 or len(set(ranks.values())) < len(ranks):
-        raise UserError(f"{where}: two tokens have one rank, or one is negative; fetch it again")
+        raise UserError(f"{where}: two tokens have one rank, or one is negative; {_files.AGAIN}")
     return ranks
 
 

@@ -1,6 +1,7 @@
 """Tokenizers that come with models of other libraries give the ids that those libraries give."""
 
 import json
+from pathlib import Path
 
 import pytest
 import sentencepiece
@@ -114,14 +115,21 @@ def test_two_models_of_pieces_cut_sources_and_targets(tmp_path):
     "settings, message",
     [
         ({"tokenizer_file": "none"}, r"tokenizer_file none: cannot read: No such file"),
-        ({"tokenizer_file": __file__}, "not a SentencePiece model"),
+        ({"tokenizer_file": __file__}, "not a whole SentencePiece model; fetch it again"),
+        ({"tokenizer_file": "empty"}, "tokenizer_file empty: the file is empty"),
+        ({"tokenizer_file": "pointer"}, "bring it with git lfs pull"),
+        ({"vocab_file": "huge.json"}, "huge.json: has the id 1000000000000, and ids are"),
         ({"end_token": "<end>"}, "config.data.tokenizer.end_token: the tokenizer has no '<end>'"),
         ({"vocab_file": "none"}, "none: cannot read"),
         ({"vocab_file": __file__}, "no JSON"),
     ],
 )
-def test_mistakes_are_named(settings, message, tmp_path):
+def test_mistakes_are_named(settings, message, tmp_path, monkeypatch):
     vocabularies.t5(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("empty").touch()
+    Path("pointer").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    Path("huge.json").write_text('{"</s>": 1000000000000}')
     with pytest.raises(UserError, match=message):
         sentencepiece_file.make(
             sentencepiece_file.Config(

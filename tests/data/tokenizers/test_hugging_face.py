@@ -103,6 +103,10 @@ def changed(file, **parts):
         ({"pre_tokenizer": None, "decoder": None}, "not a byte-level BPE"),
         ({"model": None}, "not a tokenizer.json"),
         ({"version": "9"}, "the tokenizers library refuses it"),
+        (
+            {"added_tokens": [{"content": "</s>", "id": 10**9, "special": True}]},
+            "has the id 1000000000",
+        ),
     ],
 )
 def test_another_kind_is_refused(file, parts, message):

@@ -164,12 +164,19 @@ def test_ranks_and_letters_give_the_same_cuts(ranks):
         assert cuts[0] == cuts[1]
 
 
+ALPHABET = b"".join(base64.b64encode(bytes([n])) + b" %d\n" % n for n in range(256))
+LONG = base64.b64encode(b"a" * 70_002)
+
+
 @pytest.mark.parametrize(
     "content, settings, message",
     [
         (None, {}, "cannot read: No such file"),
         (b"IQ== 0\nno", {}, "line 2 is not a token in base64 and its rank"),
         (b"IQ== 0", {}, "has no token for byte 0x00"),
+        (b"\n", {}, "has no token for byte 0x00"),
+        (ALPHABET + b"eno= 999999999", {}, "has the id 999999999, and ids are whole numbers"),
+        (ALPHABET + LONG + b" 256", {}, "id 256 has 70,002 bytes"),
         (b"", {"pattern": "(("}, r"tokenizer\.pattern: no regular expression"),
         (b"", {"end_id": 3}, r"tokenizer\.end_id: 3 is a token's"),
     ],

@@ -1,0 +1,37 @@
+"""Arrays that take long to compute, kept in a file of the user's cache.
+
+SHA-256 in hex of what follows the newline, a newline, the array in little endian
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from lm_lab.runs import durable, reading
+
+
+def kept(path: Path, dtype: str, size: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array of `size` elements, flat, that the file holds; what `compute` gives if it is
+    missing, damaged or of another size, which is then written there.
+    """
+    stored = _read(path, dtype)
+    if stored is not None and len(stored) == size:
+        return stored
+    data = compute().astype(dtype).tobytes()
+    with contextlib.suppress(OSError):  # another user's cache: it is computed each time
+        durable.make_folder(path.parent)
+        durable.replace(path, hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+    return np.frombuffer(data, dtype)
+
+
+def _read(path: Path, dtype: str) -> np.ndarray | None:
+    """The array; None if there is none, or it is damaged."""
+    try:
+        sha256, _, data = reading.read_bytes(path).partition(b"\n")
+    except OSError:
+        return None
+    intact = hashlib.sha256(data).hexdigest().encode() == sha256
+    return np.frombuffer(data, dtype) if intact else None
