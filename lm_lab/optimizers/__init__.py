@@ -9,7 +9,7 @@ from jax import Array
 
 from lm_lab.contracts import Optimizer
 from lm_lab.nn.roles import roles
-from lm_lab.optimizer_settings import OptimizerConfig
+from lm_lab.optimizer_contract import OptimizerConfig
 from lm_lab.optimizers._groups import in_groups
 from lm_lab.types import Hyper, PyTree
 
