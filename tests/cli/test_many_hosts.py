@@ -67,7 +67,7 @@ def together(count: int, *words: str, blow=NO_BLOW, on: int = 0) -> list[Ended]:
     ends = []
     for process in processes:
         with process:
-            out, error = process.communicate(timeout=120)
+            out, error = process.communicate(timeout=600)
         ends.append(subprocess.CompletedProcess(words, process.returncode or 0, out, error))
     return ends
 
