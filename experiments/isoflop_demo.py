@@ -75,7 +75,7 @@ def base() -> ConfigDict:
     config.data = ConfigDict({"source": "stdlib", "tokenizer": "byte", "length": 64})
     config.optimizer = ConfigDict({"weight_decay": 0.0})
     config.schedule = ConfigDict({"warmup_fraction": 0.05})
-    config.train = ConfigDict({"steps_per_call": 20, "log_every_steps": 100})
+    config.train = ConfigDict({"steps_per_call": 20, "log_every_steps": 20})
     return config
 
 

@@ -17,9 +17,10 @@ from ml_collections import ConfigDict
 from lm_lab import shipped
 from lm_lab.contracts import Family, Objective
 from lm_lab.data import loader
+from lm_lab.plain import plain
 from lm_lab.registry import load as load_value
 from lm_lab.runs import versions
-from lm_lab.schema import Chosen, build, check_read, plain, suggest
+from lm_lab.schema import Chosen, build, check_read, suggest
 from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment, complete
 from lm_lab.train.sections import flat

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from lm_lab.schema import setting
+from lm_lab.optimizer_settings import OptimizerConfig
 from lm_lab.types import (
     AdapterFunctions,
     Batch,
@@ -208,16 +208,6 @@ class Tokenizer(NamedTuple, Generic[ConfigT]):
     # (settings, what was learnt, texts) -> (words of the texts without an id, all words)
     unknown: Callable[[ConfigT, bytes, Iterable[str]], tuple[int, int]] | None = None
     version: int = 1  # raised when `learn` gives something else from the same text
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    """The settings of every optimizer; each optimizer's Config adds its own."""
-
-    peak_rate: float = setting("learning rate after warm-up", 1e-3, above=0.0, traced=True)
-    clip_norm: float | None = setting(
-        "largest global norm of the gradient; None: no clipping", 1.0, above=0.0
-    )
 
 
 OptimizerT = TypeVar("OptimizerT", bound=OptimizerConfig)

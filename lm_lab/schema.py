@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
+from lm_lab.plain import listed, plain_value
 from lm_lab.types import UserError
 from lm_lab.values import check, shown
 
@@ -133,19 +134,19 @@ def modules_by_label(doc: str, modules: Modules, *, tag: str = "name") -> Any:
     return dataclasses.field(default=(), metadata=metadata)
 
 
+def by_label(doc: str, cls: type) -> Any:
+    """A field that holds any number of settings of one class, by labels that the config chooses: a
+    tuple of (label, settings), by default none.
+    """
+    return dataclasses.field(default=(), metadata={"doc": doc, "by_label": cls})
+
+
 def section(doc: str, cls: type, *, changes_result: bool = True) -> Any:
     """A field that holds the settings class of a section of the config; changes_result=False marks
     all of them.
     """
     metadata = {"doc": doc, "section": cls, "changes_result": changes_result}
     return dataclasses.field(default_factory=cls, metadata=metadata)
-
-
-def option_name(field: dataclasses.Field, chosen: Any) -> str:
-    """The name of the option of a `choice` field whose class `chosen` is an instance of."""
-    options: Mapping[str, type] = field.metadata["options"]
-    names = (name for name, cls in options.items() if type(chosen) is cls)
-    return next(names, type(chosen).__module__)
 
 
 def option_classes(field: dataclasses.Field, name: Any, where: str) -> Mapping[str, type]:
@@ -164,34 +165,6 @@ def option_classes(field: dataclasses.Field, name: Any, where: str) -> Mapping[s
     return {**options, name: cls}
 
 
-def plain(settings: Any) -> dict[str, Any]:
-    """Settings as plain values for JSON: tuples become lists, and a choice becomes a dict with its
-    name.
-    """
-    return {
-        field.name: _plain(field, getattr(settings, field.name))
-        for field in dataclasses.fields(settings)
-    }
-
-
-def _plain(field: dataclasses.Field, value: Any) -> Any:
-    if "options" in field.metadata:
-        return {"name": option_name(field, value), **plain(value)}
-    if "modules" in field.metadata:
-        return _plain_module(field, value)
-    if "modules_by_label" in field.metadata:
-        return {label: _plain_module(field, chosen) for label, chosen in value}
-    return plain(value) if "section" in field.metadata else _listed(value)
-
-
-def _plain_module(field: dataclasses.Field, value: Chosen) -> dict[str, Any]:
-    return {field.metadata["tag"]: value.name, **plain(value.settings)}
-
-
-def _listed(value: Any) -> Any:
-    return [_listed(item) for item in value] if isinstance(value, tuple) else value
-
-
 def keys(cls: type, values: Any, prefix: str = "") -> Iterator[Key]:
     """Every setting of a class that is read, given the choices in the plain `values` (defaults
     elsewhere). It imports the modules that `values` name, so they must come from a trusted source.
@@ -207,8 +180,11 @@ def keys(cls: type, values: Any, prefix: str = "") -> Iterator[Key]:
             own = module("", field.metadata["modules_by_label"], tag=field.metadata["tag"])
             for label, each in value.items() if isinstance(value, Mapping) else ():
                 yield from _choice_keys(own, each, f"{key}.{label}")
+        elif "by_label" in field.metadata:
+            for label, each in value.items() if isinstance(value, Mapping) else ():
+                yield from keys(field.metadata["by_label"], each, f"{key}.{label}.")
         else:
-            yield Key(key, field, _listed(field.default))
+            yield Key(key, field, listed(field.default))
 
 
 def _choice_keys(field: dataclasses.Field, value: Any, key: str) -> Iterator[Key]:
@@ -216,7 +192,7 @@ def _choice_keys(field: dataclasses.Field, value: Any, key: str) -> Iterator[Key
     tag = field.metadata.get("tag", "name")
     default: dict[str, Any] = {}
     if "options" in field.metadata:
-        default = _plain(field, field.default)
+        default = plain_value(field, field.default)
     elif field.metadata["default_name"] is not None:
         default = {tag: field.metadata["default_name"]}
     yield Key(f"{key}.{tag}", field, default.get(tag, dataclasses.MISSING))
@@ -279,6 +255,9 @@ def build(cls: type[T], values: Mapping[str, Any], where: str, tag: str | None =
             checked[name] = _named(values.get(name), field, key)
         elif "modules_by_label" in field.metadata:
             checked[name] = _labelled(values.get(name, {}), field, key)
+        elif "by_label" in field.metadata:
+            cls_of, given = field.metadata["by_label"], _by_label(values.get(name, {}), key)
+            checked[name] = tuple((label, _section(each, cls_of, at)) for label, each, at in given)
         elif name in values and "options" in field.metadata:
             checked[name] = _chosen(values[name], field, key)
         elif name in values:
@@ -309,6 +288,8 @@ def check_read(settings: Any, given: Mapping[str, Any], where: str) -> None:
 
 
 def _section(value: Any, cls: type, where: str) -> Any:
+    if isinstance(value, cls):
+        return value
     if not isinstance(value, Mapping):
         raise UserError(f"{where} must be a section with fields, not {shown(value)}")
     return build(cls, value, where)
@@ -316,15 +297,22 @@ def _section(value: Any, cls: type, where: str) -> Any:
 
 def _labelled(value: Any, field: dataclasses.Field, where: str) -> tuple[tuple[str, Chosen], ...]:
     """The value of a `modules_by_label` field. Raises UserError for a label that is no name."""
+    own = module("", field.metadata["modules_by_label"], tag=field.metadata["tag"])
+    return tuple((label, _named(each, own, at)) for label, each, at in _by_label(value, where))
+
+
+def _by_label(value: Any, where: str) -> list[tuple[str, Any, str]]:
+    """(label, plain or built value, its name in errors) of a field with labels. Raises
+    UserError.
+    """
     if isinstance(value, tuple):
-        return value
+        value = dict(value)
     if not isinstance(value, Mapping):
         raise UserError(f"{where} must be a section of labels, not {shown(value)}")
-    own = module("", field.metadata["modules_by_label"], tag=field.metadata["tag"])
     for label in value:
         if not re.fullmatch(r"\w[\w-]*", str(label)):
             raise UserError(f"{where}.{label}: a label has letters, digits, _ and - alone; mend it")
-    return tuple((str(each), _named(value[each], own, f"{where}.{each}")) for each in value)
+    return [(str(label), each, f"{where}.{label}") for label, each in value.items()]
 
 
 def _named(value: Any, field: dataclasses.Field, where: str) -> Chosen:
@@ -352,7 +340,7 @@ def _chosen(value: Any, field: dataclasses.Field, where: str) -> Any:
     """
     if dataclasses.is_dataclass(value):
         return value
-    default = _plain(field, field.default)
+    default = plain_value(field, field.default)
     name = chosen_name(value, "name", default["name"]) if value is not None else None
     options = option_classes(field, name, where)
     if name is None:

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from lm_lab import config as configs
 from lm_lab.data.sources import synthetic
-from lm_lab.schema import plain
+from lm_lab.plain import plain
 from lm_lab.train.program import assemble
 from lm_lab.train.sections import SECTIONS
 from lm_lab.train.task import bind

@@ -3,7 +3,8 @@ from typing import Literal
 
 import pytest
 
-from lm_lab.schema import build, choice, plain, setting, suggest
+from lm_lab.plain import plain
+from lm_lab.schema import build, choice, setting, suggest
 from lm_lab.types import UserError
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 from jax import Array
 
-from lm_lab.adapters._paths import chosen
 from lm_lab.contracts import Adapter
+from lm_lab.nn.paths import chosen
 from lm_lab.nn.trees import flatten, unflatten, union
 from lm_lab.schema import setting
 from lm_lab.types import AdapterFunctions, PyTree, UserError

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from lm_lab.adapters._paths import chosen, matches
 from lm_lab.contracts import Adapter
+from lm_lab.nn.paths import chosen, matches
 from lm_lab.nn.roles import Parameter, Role, roles
 from lm_lab.nn.trees import flatten, unflatten, union
 from lm_lab.schema import setting

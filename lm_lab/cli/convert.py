@@ -32,8 +32,9 @@ from lm_lab.data import loader
 from lm_lab.data.text import Text
 from lm_lab.interop import folder, origin, peft, tokenizers
 from lm_lab.nn.trees import flatten
+from lm_lab.plain import plain
 from lm_lab.runs.config import write_config
-from lm_lab.schema import build, plain
+from lm_lab.schema import build
 from lm_lab.train import carried, restore
 from lm_lab.train.task import bind
 from lm_lab.types import UserError

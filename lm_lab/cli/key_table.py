@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, get_type_hints
 
 from lm_lab.generation.logits import Config as GenerationConfig
-from lm_lab.schema import option_name, suggest
+from lm_lab.plain import option_name
+from lm_lab.schema import suggest
 from lm_lab.train.experiment import Experiment
 from lm_lab.types import UserError
 from lm_lab.values import expected
@@ -122,6 +123,9 @@ def _of_field(
         yield Entry(own, "(none)", about["doc"], indent, ", ".join(names))
         for name in names if deep else ():
             yield from _of_module(field, name, key, indent + 1)
+    elif "by_label" in about:
+        yield heading(f"{key}.LABEL: {about['doc']}", indent)
+        yield from _entries(about["by_label"], f"{key}.LABEL.", indent, deep)
     elif "options" in about:
         default = option_name(field, field.default)
         shown = "; ".join([", ".join(about["options"]), *_condition(field)])

@@ -5,6 +5,13 @@
   --config=FILE               a config file; set its keys with --config.section.key=value
   --workdir=DIR               the run's directory: config, metrics, checkpoints, result
 
+A launch on several hosts starts one process (or one a GPU) on each, by the same command. Slurm,
+Open MPI, TPU pods and GKE tell each which one it is; elsewhere all of these flags do:
+
+  --coordinator=ADDRESS:PORT  of the first process, with a port that is free there
+  --processes=N               in all; 1: this one alone, whatever a launcher says
+  --process=I                 the number of this one, from 0
+
 The same command resumes from the newest checkpoint. Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP save
 first, a second one ends at once; kill -9 loses no checkpoint. lm-lab --help lists the exit codes.
 """
@@ -19,7 +26,9 @@ from absl import flags
 from lm_lab import config as configs
 from lm_lab.cli import arguments
 from lm_lab.cli.key_table import entries, render
-from lm_lab.library import devices
+from lm_lab.library import cluster, devices
+from lm_lab.runs import peers
+from lm_lab.runs.config import hash_of
 from lm_lab.train.loop import train
 from lm_lab.train.preemption import Preempted, exit_code
 from lm_lab.train.run import Run
@@ -29,6 +38,15 @@ __doc__ = "\n".join([str(__doc__), "Keys, as KEY = DEFAULT:", "", *render(entrie
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
+)
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "ADDRESS:PORT of process 0", allow_overwrite=False, flag_values=FLAGS
+)
+PROCESSES = flags.DEFINE_integer(
+    "processes", None, "how many in all", 1, allow_overwrite=False, flag_values=FLAGS
+)
+PROCESS = flags.DEFINE_integer(
+    "process", None, "which of them this is", 0, allow_overwrite=False, flag_values=FLAGS
 )
 
 
@@ -40,9 +58,10 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/a")
     experiment, resolved = configs.resolve(config)
     runs = [Run(experiment, resolved, directory)]
-    with on_devices(runs):
+    place = cluster.find(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    with cluster.joined(place, f"{hash_of(resolved)} {directory.absolute()}"), on_devices(runs):
         results = train(runs)
-    return show(runs, results)
+        return show(runs, results)
 
 
 @contextmanager
@@ -55,13 +74,14 @@ def on_devices(runs: Sequence[Run]) -> Iterator[None]:
         with devices.memory():
             yield
     except Preempted as stop:
-        print(f"lm-lab: {stop}", file=sys.stderr)
+        if peers.is_first():
+            print(f"lm-lab: {stop}", file=sys.stderr)
         sys.exit(exit_code(stop.signal))
 
 
 def show(runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> int:
     """Prints how each run ended; the exit code."""
-    for each, result in zip(runs, results):
+    for each, result in zip(runs, results if peers.is_first() else ()):
         final = ", ".join(
             f"{name} {value:.4f}" for name, value in result["final"].items() if "eval" in name
         )

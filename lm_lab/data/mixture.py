@@ -25,17 +25,26 @@ class Mixed(NamedTuple):
         """The batch of a step to train on, on the host [B ...], without bytes."""
         return jax.tree.map(lambda leaf: leaf[0], self.chunk(step, 1))
 
-    def chunk(self, first_step: int, steps: int) -> Examples:
+    def chunk(self, first_step: int, steps: int, positions: np.ndarray | None = None) -> Examples:
         """The batches of `steps` steps to train on, stacked [steps B ...], without bytes; in a
-        batch the rows of the first source come first.
+        batch the rows of the first source come first. Given positions in a batch, only their rows
+        are read, [steps positions ...].
         """
+        if positions is None:
+            positions = np.arange(self.batch_size)
         before = self.plan.rows_before(first_step, first_step + steps)
-        firsts, lasts = before[0], before[-1]
+        ends = np.diff(before, axis=0).cumsum(1)  # in a batch, of the rows of each source
+        owner = np.zeros((steps, len(positions)), np.int64)
+        for end in ends.T[:-1]:
+            owner += positions >= end[:, None]
+        # a source has given before[step, source] rows, and its rows begin behind those before it
+        begins = before[:-1] - np.pad(ends, ((0, 0), (1, 0)))[:, :-1]
+        places = np.take_along_axis(begins, owner, 1) + positions
         read = {
-            number: self.parts[number].rows(np.arange(firsts[number], lasts[number]))
-            for number in np.flatnonzero(firsts < lasts).tolist()
+            number: self.parts[number].rows(places[owner == number])
+            for number in np.unique(owner).tolist()
         }
-        examples = _merged(read, np.diff(before, axis=0))
+        examples = _merged(read, owner.ravel())
         return jax.tree.map(lambda leaf: leaf.reshape(steps, -1, *leaf.shape[1:]), examples)
 
     def epochs(self, steps: int) -> list[float]:
@@ -44,14 +53,12 @@ class Mixed(NamedTuple):
         return [float(count) / part.epoch_rows for count, part in zip(rows, self.parts)]
 
 
-def _merged(read: Mapping[int, Examples], counts: np.ndarray) -> Examples:
+def _merged(read: Mapping[int, Examples], owner: np.ndarray) -> Examples:
     """The rows of all sources [n ...], given those that were read of each source by its number,
-    and how many each step [steps S] has.
+    and the number of the source of each row [n].
     """
     if len(read) == 1:
         return next(iter(read.values()))
-    numbers = np.arange(counts.shape[1])
-    owner = np.concatenate([np.repeat(numbers, row) for row in counts])
     places = {number: owner == number for number in read}
 
     def merge(*leaves: np.ndarray) -> np.ndarray:

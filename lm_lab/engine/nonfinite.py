@@ -13,9 +13,9 @@ from jax import Array
 
 from lm_lab.engine.carry import CARRY
 from lm_lab.engine.state import Slot, Slots, TrainState
-from lm_lab.engine.step import LAST, Step
+from lm_lab.engine.step import LAST, Metrics, Step
 from lm_lab.schema import setting
-from lm_lab.types import Examples, PyTree, Sums
+from lm_lab.types import Examples, PyTree
 
 KEPT = "kept"  # the slot
 LOST = "lost"  # the metric: 1 for a step that changed nothing or went back, else 0
@@ -83,7 +83,7 @@ def guarded(step: Step, policy: Policy, slots: Slots) -> Step:
         return step
     names = following(slots)
 
-    def kept_to(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
+    def kept_to(state: TrainState, examples: Examples) -> tuple[TrainState, Metrics]:
         after, metrics = step(state, examples)
         is_lost = ~(jnp.isfinite(metrics["nll"]) & jnp.isfinite(metrics["gradient_norm"]))
         past = trained(state, names)

@@ -20,6 +20,10 @@ from lm_lab.engine.step import (
 )
 from lm_lab.types import Examples, PyTree, Sums
 
+# (first step, steps, state) -> the examples of these steps; for text a function of the step alone,
+# for rollouts of the state too
+Batch = Callable[[int, int, TrainState], Examples]
+
 
 class Engine(NamedTuple):
     """What training is made of. The first three are pure; `batch` reads what is trained on."""
@@ -27,9 +31,7 @@ class Engine(NamedTuple):
     init: Init  # (hyper, arrays to start with) -> the state before step 0
     step: Step  # (state, examples) -> (state, metrics)
     evaluate: Evaluate  # (state, eval set) -> sums by name
-    # (first step, steps, state) -> the examples of these steps; for text a function of the step
-    # alone, for rollouts of the state too
-    batch: Callable[[int, int, TrainState], Examples]
+    batch: Batch
 
 
 def evaluate_slots(evaluation: Callable[..., dict[str, Sums]], slots: Slots) -> Evaluate:
@@ -114,7 +116,7 @@ class CompiledEngine(NamedTuple):
     init: Compiled
     step: Compiled
     evaluate: Compiled
-    batch: Callable[[int, int, TrainState], Examples]
+    batch: Batch
 
 
 def jit(engine: Engine, mesh: Mesh, placed: TrainState) -> CompiledEngine:
@@ -123,8 +125,12 @@ def jit(engine: Engine, mesh: Mesh, placed: TrainState) -> CompiledEngine:
     init = jax.jit(
         lambda hyper, given: sharding.unbox(engine.init(hyper, given)), out_shardings=placed
     )
-    step = jax.jit(engine.step, in_shardings=inputs, out_shardings=(placed, None), donate_argnums=0)
-    evaluate = jax.jit(engine.evaluate)
-    return CompiledEngine(
-        Compiled(init, mesh), Compiled(step, mesh), Compiled(evaluate, mesh), engine.batch
-    )
+    read = sharding.everywhere(mesh)
+    step = jax.jit(engine.step, in_shardings=inputs, out_shardings=(placed, read), donate_argnums=0)
+    evaluate = jit_evaluate(engine.evaluate, mesh)
+    return CompiledEngine(Compiled(init, mesh), Compiled(step, mesh), evaluate, engine.batch)
+
+
+def jit_evaluate(evaluate: Evaluate, mesh: Mesh) -> Compiled:
+    """An evaluation on a mesh."""
+    return Compiled(jax.jit(evaluate, out_shardings=sharding.everywhere(mesh)), mesh)

@@ -8,6 +8,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
 from flax.linen import spmd
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -56,21 +57,22 @@ class Config:
         return math.prod(astuple(self))
 
 
-def provide_devices(config: Config) -> None:
-    """Splits the CPU into as many devices as the mesh asks for; the number of accelerators cannot
-    be changed. Call it before any computation.
+def provide_devices(config: Config, processes: int = 1) -> None:
+    """Splits the CPU into this process's part of the devices that the mesh asks for; the number of
+    accelerators cannot be changed. Call it before any computation.
     """
-    jax.config.update("jax_num_cpu_devices", max(config.devices, 1))
+    jax.config.update("jax_num_cpu_devices", max(config.devices // processes, 1))
 
 
 def make_mesh(config: Config) -> Mesh:
-    """The mesh of a config over the first devices. Raises UserError where there are too few."""
-    if config.devices > jax.device_count():
+    """The mesh of a config over the first devices; over all of them where several processes have
+    them. Raises UserError where there are too few, or some that several processes would not use.
+    """
+    count, processes = jax.device_count(), jax.process_count()
+    if config.devices > count or (processes > 1 and config.devices < count):
         sizes = " x ".join(f"{name} {size}" for name, size in zip(AXES, astuple(config)))
-        raise UserError(
-            f"config.mesh asks for {config.devices} devices ({sizes}); there are "
-            f"{jax.device_count()}"
-        )
+        have = f"the {processes} processes have" if processes > 1 else "there are"
+        raise UserError(f"config.mesh asks for {config.devices} devices ({sizes}); {have} {count}")
     types = (AxisType.Auto,) * len(AXES)
     return jax.make_mesh(
         astuple(config), AXES, axis_types=types, devices=jax.devices()[: config.devices]
@@ -202,6 +204,65 @@ def examples_sharding(mesh: Mesh) -> NamedSharding:
 def eval_set_sharding(mesh: Mesh) -> NamedSharding:
     """For batches n B S that all members are evaluated on: rows over "data" and "fsdp"."""
     return NamedSharding(mesh, P(None, ("data", "fsdp")))
+
+
+def is_shared(mesh: Mesh) -> bool:
+    """Whether several processes have the devices of the mesh, so that none addresses all arrays."""
+    return len(mesh.local_devices) < mesh.size
+
+
+def own_indices(place: NamedSharding, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Along each axis of an array of this shape, the indices that devices of this process hold, in
+    order.
+    """
+    parts = place.addressable_devices_indices_map(shape).values()
+    return [
+        np.unique(np.concatenate([np.arange(size)[part[axis]] for part in parts if part]))
+        for axis, size in enumerate(shape)
+    ]
+
+
+def from_own(tree: PyTree, place: NamedSharding, shape: tuple[int, ...]) -> PyTree:
+    """Arrays over the devices of all processes, whose first axes are of `shape`, from what each
+    process has on its host of them: the entries at its `own_indices`.
+    """
+    own = own_indices(place, shape)
+
+    def made(leaf: np.ndarray) -> jax.Array:
+        def shard(index: Any) -> np.ndarray:
+            ranges = [range(size)[part] for part, size in zip(index, shape)]
+            begins = [int(np.searchsorted(held, part[0])) for held, part in zip(own, ranges)]
+            return leaf[tuple(slice(b, b + len(part)) for b, part in zip(begins, ranges))]
+
+        return jax.make_array_from_callback((*shape, *leaf.shape[len(shape) :]), place, shard)
+
+    return jax.tree.map(made, tree)
+
+
+def put(tree: PyTree, place: NamedSharding) -> PyTree:
+    """Arrays of the host, which every process has whole, on the devices."""
+    if place.is_fully_addressable:
+        return jax.device_put(tree, place)
+    return jax.tree.map(
+        lambda leaf: jax.make_array_from_callback(leaf.shape, place, lambda part: leaf[part]), tree
+    )
+
+
+def everywhere(mesh: Mesh) -> NamedSharding | None:
+    """For results that the host reads: whole on each device where several processes have the mesh,
+    so that each can read them; else as the compiler likes.
+    """
+    return NamedSharding(mesh, P()) if is_shared(mesh) else None
+
+
+def on_each(tree: PyTree, mesh: Mesh) -> PyTree:
+    """The arrays as this process can use them alone: where several processes have the mesh, whole
+    on its first device.
+    """
+    if not is_shared(mesh):
+        return tree
+    whole = jax.jit(lambda tree: tree, out_shardings=everywhere(mesh))(tree)
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), whole)
 
 
 @contextmanager

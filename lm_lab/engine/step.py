@@ -1,6 +1,6 @@
 """The train step and its transformers. Each is pure, and has a law in tests/engine/test_step.py."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from jax import Array, lax
 from lm_lab.adapters import none
 from lm_lab.engine.carry import CARRY, NOTHING, Carry, begun
 from lm_lab.engine.chunked import loss_of, outputs
+from lm_lab.engine.norms import Norms
 from lm_lab.engine.state import FROZEN, Init, Optimizer, Slots, TrainState, divide, unite
 from lm_lab.types import (
     AdapterFunctions,
@@ -26,11 +27,12 @@ from lm_lab.types import (
 
 # (params, batch, key, frozen, carry) -> (gradient of the summed loss, sums, the carry behind it)
 Gradients = Callable[..., tuple[PyTree, tuple[Sums, PyTree]]]
-Step = Callable[[TrainState, Examples], tuple[TrainState, Sums]]
+Metrics = Mapping[str, PyTree]  # sums over the batch, and those named in LAST
+Step = Callable[[TrainState, Examples], tuple[TrainState, Metrics]]
 Evaluate = Callable[[TrainState, Examples], dict[str, Sums]]  # (state, eval set) -> sums by name
 How = Literal["map", "vmap"]
 WHOLE = none.make(none.Config())
-LAST = ("gradient_norm", "rate")  # metrics of a step that are not summed over steps
+LAST = ("gradient_norm", "rate", "norms")  # metrics of a step that are not summed over steps
 
 
 def gradients(
@@ -121,14 +123,16 @@ def train_step(
     optimizer: Optimizer,
     rate_factor: Callable[[Array], Array],
     slots: Slots,
+    norms: Norms | None = None,
 ) -> Step:
     """One step of one run: (state, examples) -> (state, metrics).
 
     `rate_factor` is the share of the peak rate at a step, i32[] -> f32[]. The key depends on the
-    seed and the step alone. Sums become means here and nowhere else, over the whole batch.
+    seed and the step alone. Sums become means here and nowhere else, over the whole batch. With
+    `norms` the metrics hold them, too, as a mapping "norms".
     """
 
-    def step(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
+    def step(state: TrainState, examples: Examples) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(state.hyper["seed"]), state.step)
         corruption, dropout = jax.random.split(key)
         batch = prepare(corruption, examples)
@@ -146,7 +150,10 @@ def train_step(
         params = optax.apply_updates(state.params, updates)
         kept = {**state.slots, CARRY: carry} if carry else state.slots
         after = TrainState(state.step + 1, params, opt_state, state.hyper, kept)
-        metrics = {**sums, "gradient_norm": optax.tree.norm(grads), "rate": rate}
+        metrics: dict[str, PyTree] = {**sums, "rate": rate}
+        metrics["gradient_norm"] = optax.tree.norm(grads)
+        if norms:
+            metrics["norms"] = norms(grads, updates, state.params)
         return _update_slots(after, slots), metrics
 
     return step
@@ -183,10 +190,10 @@ def populate(step: Step, how: How, slots: Slots) -> Step:
     the runs trained alone.
     """
 
-    def populated(state: TrainState, examples: Examples) -> tuple[TrainState, Sums]:
+    def populated(state: TrainState, examples: Examples) -> tuple[TrainState, Metrics]:
         own, shared = divide(state, slots)
 
-        def member(own: tuple[TrainState, Examples]) -> tuple[TrainState, Sums]:
+        def member(own: tuple[TrainState, Examples]) -> tuple[TrainState, Metrics]:
             after, metrics = step(unite(own[0], shared), own[1])
             return divide(after, slots)[0], metrics
 

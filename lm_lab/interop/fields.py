@@ -4,7 +4,8 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from lm_lab.schema import build, keys, plain
+from lm_lab.plain import plain
+from lm_lab.schema import build, keys
 from lm_lab.types import UserError
 from lm_lab.values import check
 

@@ -15,7 +15,7 @@ from jax import Array
 from lm_lab.contracts import ModelInfo, Objective
 from lm_lab.laws import TOLERANCE, distance, expect, tiny
 from lm_lab.laws.settings import program_text, settings
-from lm_lab.schema import plain
+from lm_lab.plain import plain
 from lm_lab.types import Batch, Examples, ObjectiveFunctions, PyTree, Sums, Vocabulary
 
 SIZE, LENGTH, CONTEXT, ROWS = 40, 24, 11, 4

@@ -133,6 +133,6 @@ def traced(subject: Subject) -> None:
 
 def _traced(config: Any) -> dict[str, float]:
     """The traced settings that are not None, by name."""
-    fields = (field for field in dataclasses.fields(config) if field.metadata["traced"])
+    fields = (field for field in dataclasses.fields(config) if field.metadata.get("traced"))
     values = {field.name: vars(config)[field.name] for field in fields}
     return {name: value for name, value in values.items() if value is not None}

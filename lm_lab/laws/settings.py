@@ -12,6 +12,7 @@ import numpy as np
 from lm_lab import schema
 from lm_lab.contracts import Family
 from lm_lab.laws import expect
+from lm_lab.plain import plain
 from lm_lab.types import Inputs, PyTree, UserError
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ def others(config: T) -> Iterator[tuple[str, Iterator[T]]]:
 def _accepted(config: T, key: str, values: list[Any]) -> Iterator[T]:
     for value in values:
         with contextlib.suppress(UserError):
-            changed = _with(schema.plain(config), key, value)
+            changed = _with(plain(config), key, value)
             other = schema.build(type(config), changed, "settings")
             schema.check_read(other, _with({}, key, value), "settings")
             yield other
@@ -101,10 +102,12 @@ def _candidates(config: Any, prefix: str = "") -> Iterator[tuple[str, list[Any]]
         condition = about.get("read_with")
         if condition and not condition.holds(config):
             continue  # any other value is refused
+        if "modules" in about or "by_label" in about:
+            continue  # choices that have laws of their own
         if "options" in about:
             yield key, [name for name, cls in about["options"].items() if cls is not type(value)]
             yield from _candidates(value, f"{key}.")
-        elif "modules" not in about and about["changes_result"] and not about["names_file"]:
+        elif about["changes_result"] and not about["names_file"]:
             candidates = _values(hints[field.name], value)
             yield (
                 key,

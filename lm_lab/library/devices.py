@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import jax
 
 from lm_lab.engine import sharding
+from lm_lab.runs import peers
 from lm_lab.types import UserError
 
 # largest number of CPU devices in a process; JAX takes more for those of another process
@@ -24,7 +25,7 @@ def start(mesh: sharding.Config) -> None:
         )
     if mesh.devices > 1:
         with contextlib.suppress(RuntimeError):  # JAX has begun: a mesh of more devices is refused
-            sharding.provide_devices(mesh)
+            sharding.provide_devices(mesh, peers.count())
     try:
         jax.devices()
     except RuntimeError as error:

@@ -77,6 +77,15 @@ def roles(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(_role, params, is_leaf=_is_box)
 
 
+def stacked(params: PyTree) -> PyTree:
+    """A tree with a bool in the place of each array or box of `params`: whether its first axis
+    counts layers (nn/stack.py).
+    """
+    return jax.tree.map(
+        lambda leaf: _is_box(leaf) and leaf.names[:1] == ("layers",), params, is_leaf=_is_box
+    )
+
+
 def part_of(names: Iterable[str]) -> Part:
     """The part of the model that a path or a name stack belongs to, by its names; "other" if no
     pattern matches.

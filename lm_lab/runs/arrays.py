@@ -7,13 +7,14 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from lm_lab.runs import peers
 from lm_lab.types import PyTree, UserError
 
 # Orbax 0.12.8: two calls at once in a process mix up their folders.
@@ -44,19 +45,62 @@ def write_arrays(folder: Path, state: PyTree) -> None:
 
     The disk's free space is checked first, because tensorstore is noisy when it runs out.
     """
+    _check_room(folder, state)
+    with _ONE_AT_A_TIME, _silent_threads(), _system_errors():
+        ocp.save(str(folder), state)
+    _forget_path(folder)
+
+
+def begin_to_write(folder: Path, state: PyTree) -> Callable[[], None]:
+    """As `write_arrays`, for arrays over the devices of several processes, each of which writes
+    the parts that it addresses.
+
+    The main threads of all call it at once. What it returns waits until all is written, and is
+    called in a thread of its own, once, in all; until then the arrays must not be donated.
+    """
+    if peers.is_first():
+        _check_room(folder, state)
+    _ONE_AT_A_TIME.acquire()  # until all is written
+    try:
+        with _system_errors():
+            response = ocp.save_async(str(folder), state)
+    except BaseException:
+        _ONE_AT_A_TIME.release()
+        raise
+
+    def finish() -> None:
+        try:
+            with _silent_threads(), _system_errors():
+                response.result()
+        finally:
+            _ONE_AT_A_TIME.release()
+        if peers.is_first():
+            _forget_path(folder)
+
+    return finish
+
+
+def _check_room(folder: Path, state: PyTree) -> None:
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + 2**20
     if shutil.disk_usage(folder.parent).free < needed:
         raise OSError(errno.ENOSPC, f"No space left on device ({needed / 2**20:.0f} MiB needed)")
+
+
+def _forget_path(folder: Path) -> None:
+    # Nothing reads this file, and it names the path on this machine.
+    (folder / "commit_success.txt").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _system_errors() -> Iterator[None]:
+    """Raises the OSError whose code tensorstore reports in the text of a ValueError."""
     try:
-        with _ONE_AT_A_TIME, _silent_threads():
-            ocp.save(str(folder), state)
-    except ValueError as error:  # tensorstore reports the system's error code in a text
+        yield
+    except ValueError as error:
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code is None:
             raise
         raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
-    # Nothing reads this file, and it names the path on this machine.
-    (folder / "commit_success.txt").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

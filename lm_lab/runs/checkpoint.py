@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,7 @@ class Checkpoints:
 
     Leaving the block waits for the save under way, and raises its error. Kept are the newest `keep`
     steps, those of `always`, and the one with the lowest score. `spec_hash` is the identity of the
-    run: a state of another run is refused. Every array must be addressable by this process. Raises
+    run: a state of another run is refused. Of several processes, the first has them. Raises
     UserError where the folder cannot be written or another process has its lock.
     """
 
@@ -66,8 +66,20 @@ class Checkpoints:
             self._writer.shutdown()
             self._lock.__exit__()
 
-    def save(self, step: int, state: PyTree, extra: dict[str, Any], score: float | None) -> None:
-        """Copies the state to the host, returns, and commits the copy in the background.
+    def is_saved(self, step: int) -> bool:
+        """Whether a step is committed."""
+        return commits.is_committed(folder_of(self._directory, step))
+
+    def save(
+        self,
+        step: int,
+        state: PyTree,
+        extra: dict[str, Any],
+        score: float | None,
+        write: Callable[[Path], None] | None = None,
+    ) -> None:
+        """Copies the state to the host, returns, and commits the copy in the background. With
+        `write`, which makes a folder with the state, no copy is made.
 
         After it returns, the arrays may be donated or overwritten. A save waits for the one before
         it, and raises its error (UserError: disk full, permissions); earlier commits stay. `extra`
@@ -75,22 +87,22 @@ class Checkpoints:
         NaN are never the best. A step that is already committed is not written again.
         """
         self.wait()
-        folder = folder_of(self._directory, step)
-        if commits.is_committed(folder):
+        if self.is_saved(step):
             return
         extra = json.loads(json.dumps(extra))  # a copy, and type errors are raised here
         score = float(score) if score is not None and math.isfinite(score) else None
-        host_state = to_host(state)
-        record = Record(int(step), self._spec_hash, score, extra, describe(host_state))
-        self._verified.pop(folder.name, None)
+        held = state if write else to_host(state)
+        record = Record(int(step), self._spec_hash, score, extra, describe(held))
+        self._verified.pop(folder_of(self._directory, step).name, None)
         self._pending = self._writer.submit(
             commits.commit,
             self._directory,
-            host_state,
+            held,
             record,
             self._keep,
             self._always,
             self.confirm,
+            write,
         )
 
     def confirm(self) -> None:
@@ -121,6 +133,10 @@ class Checkpoints:
         if folders and not any(map(self._verify, folders)):
             self._refuse()
 
+    def folder(self, record: Record) -> Path:
+        """The folder of a commit."""
+        return folder_of(self._directory, record.step)
+
     def restore(self, record: Record, abstract_state: PyTree) -> PyTree:
         """The arrays of a commit.
 
@@ -128,7 +144,7 @@ class Checkpoints:
         saved (UserError where they differ). Its shardings (default: the first device) are those of
         the result, whatever devices the state was saved from.
         """
-        return read_arrays(folder_of(self._directory, record.step), record.arrays, abstract_state)
+        return read_arrays(self.folder(record), record.arrays, abstract_state)
 
     def latest(self, abstract_state: PyTree) -> tuple[int, PyTree, dict[str, Any]] | None:
         """(step, state, extra) of the newest commit that can be used, None if there is none.

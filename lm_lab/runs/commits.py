@@ -62,9 +62,10 @@ def commit(
     keep: int,
     always: Collection[int] = (),
     confirm: Callable[[], None] = lambda: None,
+    write: Callable[[Path], None] | None = None,
 ) -> None:
     """Saves host arrays as a step that is whole, durable and verifiable, or not there at all; then
-    discards old steps.
+    discards old steps. With `write`, that makes the folder of the arrays.
 
     The only place that makes a checkpoint. The caller holds the lock, and `confirm` raises where it
     has lost it. Raises UserError naming the folder.
@@ -79,7 +80,10 @@ def commit(
             ) as room,
             new_folder(final, Path(room, final.name), confirm=confirm) as draft,
         ):
-            write_arrays(draft, state)
+            if write is None:
+                write_arrays(draft, state)
+            else:
+                write(draft)
             write_manifest(draft, {**record._asdict(), "files": sums_of(draft)})
             if final.exists():  # without a manifest, so it is not a commit
                 discard(directory, final)

@@ -1,6 +1,6 @@
 """Makes a law of scaling/forms of a curve: checks of the table, the fit, its record, cautions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,17 +12,16 @@ from lm_lab.scaling.estimation import (
     DECISIVE,
     Curve,
     Data,
+    Decisive,
     Fitted,
+    decisive_points,
     evaluate,
     jacobian,
-    leverage,
     m_estimate,
-    robust_fit,
 )
 from lm_lab.scaling.records import Caution, Refusal
 
 ILL_CONDITIONED = 100.0
-NAMED = 3  # decisive points in a caution
 
 
 class Reduced(NamedTuple):
@@ -141,9 +140,9 @@ def _cautions(name: str, data: Data, fitted: Fitted) -> list[Caution]:
     if condition > ILL_CONDITIONED:
         message = f"condition number {condition:.0f}: the points hardly tell the parameters apart"
         cautions.append(Caution("badly conditioned", name, message))
-    is_decisive = leverage(data, fitted.theta) > DECISIVE
-    if is_decisive.any():
-        cautions.append(_decided(name, data, fitted, is_decisive))
+    decisive = decisive_points(data, fitted.theta)
+    if decisive:
+        cautions.append(_decided(name, data, fitted, decisive))
     scaled = data.model.predict(fitted.theta[None])[0]
     is_outlier = np.abs(data.scaled - scaled) * np.sqrt(data.weight) > 5 * max(fitted.noise, 1e-9)
     if is_outlier.any():
@@ -161,31 +160,31 @@ def _cautions(name: str, data: Data, fitted: Fitted) -> list[Caution]:
     return cautions
 
 
-def _decided(name: str, data: Data, fitted: Fitted, is_decisive: Array) -> Caution:
+def _decided(name: str, data: Data, fitted: Fitted, decisive: Sequence[Decisive]) -> Caution:
     """The caution that names the decisive points, and the law without each."""
-    rows = np.flatnonzero(is_decisive)
     message = (
-        f"{len(rows)} of {len(is_decisive)} points have a leverage above {DECISIVE:g}: a fault in "
-        "such a point moves the law and hardly shows as a residual, and no interval holds it; run "
-        "it again, or add runs near it. "
+        f"{len(decisive)} of {len(data.target)} points have a leverage above {DECISIVE:g}: a fault "
+        "in such a point moves the law and hardly shows as a residual, and no interval holds it; "
+        f"run it again, or add runs near it. {'; '.join(_without(data, p) for p in decisive)}"
     )
-    message += "; ".join(_without(data, row) for row in rows[:NAMED])
     if fitted.doubted is not None:
-        message += "; the others reject one of them: half of the draws are without it"
+        where = _place(data, fitted.doubted)
+        message += f"; the others reject the point at {where}: half of the draws are without it"
     return Caution("decided by one point", name, message)
 
 
-def _without(data: Data, row: int) -> str:
-    """A point by its inputs, and the parameters of the law that the others give."""
-    inputs = data.x.items()
-    where = ", ".join(f"{key} {np.exp(x[row] + data.centre[key]):.3g}" for key, x in inputs)
-    others = data.without(row)
-    if others.freedom < 1:
-        return f"without {where} the others are too few"
-    values = _published(others, robust_fit(others)[0][None])[0]
+def _without(data: Data, point: Decisive) -> str:
+    """The parameters of the law that the others give."""
     names = [parameter for parameter, _ in data.curve.parameters]
-    found = ", ".join(f"{name} {value:.3g}" for name, value in zip(names, values))
-    return f"without {where}: {found}"
+    values = zip(names, _published(data, point.theta[None])[0])
+    found = ", ".join(f"{name} {value:.3g}" for name, value in values)
+    return f"without {_place(data, point.row)}: {found}"
+
+
+def _place(data: Data, row: int) -> str:
+    """A point by its inputs."""
+    inputs = data.x.items()
+    return ", ".join(f"{key} {np.exp(x[row] + data.centre[key]):.3g}" for key, x in inputs)
 
 
 def usable_rows(

@@ -32,6 +32,7 @@ from lm_lab.scaling.descent import Model, complex_step, descend, huber_losses
 NEAR_L1 = 1e-3  # Huber threshold of the first descent, as in 2203.15556
 EFFICIENT = 2.0  # Huber threshold of the last, in noise s.d.
 DECISIVE = 0.75  # leverage: this share of a point's error goes into the law, not into its residual
+CANDIDATE = 0.25  # leverage in a law that the point may have bent; at most 4 P points have it
 DOUBTED = 0.05  # level of the test by which the other points reject a decisive one
 BEST_STARTS, FINALISTS = 12, 3  # of all starts, and of the best after some steps
 
@@ -166,20 +167,46 @@ def expected_squares(data: Data, theta: Array) -> tuple[float, float]:
     return mean, mean**2 / float(np.sum(covariance**2))
 
 
-def doubted_point(data: Data, theta: Array) -> int | None:
-    """The decisive point that the others reject most, by its studentised deleted residual about
-    least squares; None: they reject none, or are too few to judge.
+class Decisive(NamedTuple):
+    """A point of high leverage: its row, the law of the others by least squares [P], and how far it
+    lies from that law, as Student's t.
     """
-    if data.freedom < 3:
+
+    row: int
+    theta: Array
+    size: float
+
+
+def decisive_points(data: Data, theta: Array) -> list[Decisive]:
+    """The points of a leverage above DECISIVE, judged by the law that the others give: a fault in
+    such a point bends the law to itself, and may hide its leverage there as well as its residual.
+    """
+    rows = np.flatnonzero(leverage(data, theta) > CANDIDATE)
+    if not len(rows) or data.freedom < 1:
+        return []
+    weight = np.tile(data.weight, (len(rows), 1))
+    weight[np.arange(len(rows)), rows] = 0.0
+    starts = np.broadcast_to(theta, (len(rows), len(theta)))
+    thetas, squares = descend(data.model, data.scaled, weight, starts)
+    shares = np.array([leverage(data, other)[row] for row, other in zip(rows, thetas)])
+    apart = np.abs(data.scaled[rows] - data.model.predict(thetas)[np.arange(len(rows)), rows])
+    variance = np.maximum(2 * squares, 1e-24) / max(data.freedom - 1, 1)
+    size = apart * np.sqrt(data.weight[rows] * np.maximum(1 - shares, 1e-9) / variance)
+    return [
+        Decisive(int(row), other, float(far))
+        for row, other, share, far in zip(rows, thetas, shares, size)
+        if share > DECISIVE
+    ]
+
+
+def doubted_point(data: Data, theta: Array) -> int | None:
+    """The decisive point that the others reject most; None: they reject none, or are too few."""
+    decisive = decisive_points(data, theta)
+    if not decisive or data.freedom < 3:
         return None
-    (squares,), _ = descend(data.model, data.scaled, data.weight, theta[None])
-    residual = np.sqrt(data.weight) * (data.scaled - data.model.predict(squares[None])[0])
-    share = leverage(data, squares)
-    left = np.maximum(1 - share, 1e-9)
-    others = np.maximum(np.sum(residual**2) - residual**2 / left, 1e-24) / (data.freedom - 1)
-    size = np.where(share > DECISIVE, np.abs(residual) / np.sqrt(others * left), 0.0)
+    farthest = max(decisive, key=lambda point: point.size)
     limit = stats.t.isf(DOUBTED / 2, data.freedom - 1)
-    return int(np.argmax(size)) if size.max() > limit else None
+    return farthest.row if farthest.size > limit else None
 
 
 def simulate(

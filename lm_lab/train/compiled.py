@@ -1,6 +1,7 @@
 """The compiled program of one or several runs, on their devices."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,11 +11,13 @@ from jax.sharding import Mesh
 
 from lm_lab.engine import program as engines
 from lm_lab.engine import sharding
+from lm_lab.engine.program import Batch
 from lm_lab.engine.state import FROZEN, TrainState, loaded, member, saved, saved_slots
 from lm_lab.engine.step import How, populate_evaluate
 from lm_lab.train import program as programs
 from lm_lab.train import restore, state_memory
 from lm_lab.train.eval_sets import WholeTest, add_up, of_mixture, test_name
+from lm_lab.train.experiment import Experiment
 from lm_lab.train.feed import Feed, open_feed
 from lm_lab.train.program import Program
 from lm_lab.train.task import Task
@@ -65,7 +68,7 @@ class CompiledProgram(NamedTuple):
         """Each member's sums on a test."""
         place = sharding.eval_set_sharding(self.mesh)
         parts = [
-            self._sums(self.test, state, jax.device_put(examples, place))
+            self._sums(self.test, state, sharding.put(examples, place))
             for examples in test.chunks()
         ]
         return [add_up(sums) for sums in zip(*parts)]
@@ -94,16 +97,18 @@ class CompiledProgram(NamedTuple):
         """All parameters of one member's model that are evaluated, by the ending of the
         evaluation's name.
         """
-        return self.program.evaluated_params(self._member(state, index))
+        evaluated = self.program.evaluated_params(self._member(state, index))
+        return sharding.on_each(evaluated, self.mesh)
 
     def _member(self, state: TrainState, index: int) -> TrainState:
         return member(state._replace(opt_state=()), index, self.program.slots)
 
     def bases(self, state: TrainState) -> list[str]:
         """The hash of each member's frozen parameters; "" where there are none."""
+        frozen = sharding.on_each(state.slots[FROZEN], self.mesh)
         if self.program.slots[FROZEN].shared:
-            return [restore.hash_of(state.slots[FROZEN])] * self.members
-        return [restore.hash_of(frozen) for frozen in split(state.slots[FROZEN], self.members)]
+            return [restore.hash_of(frozen)] * self.members
+        return [restore.hash_of(of_member) for of_member in split(frozen, self.members)]
 
     def load(self, held: Sequence[PyTree]) -> TrainState:
         """The state of all members from what their checkpoints hold (`checkpoint_form`); slots that
@@ -121,8 +126,18 @@ class CompiledProgram(NamedTuple):
         return loaded(join(*held), unsaved)
 
     def held(self, state: TrainState) -> list[PyTree]:
-        """What the checkpoint of each member holds, on the host."""
-        return split(jax.device_get(saved(state, self.program.slots)), self.members)
+        """What the checkpoint of each member holds, in copies: on the host, or on the devices where
+        no process addresses them all.
+        """
+        held = saved(state, self.program.slots)
+        if not sharding.is_shared(self.mesh):
+            return split(jax.device_get(held), self.members)
+        places = [saved(self.abstract, self.program.slots)] * self.members
+        divide = jax.jit(
+            partial(split, members=self.members),
+            out_shardings=jax.tree.map(lambda leaf: leaf.sharding, places),
+        )
+        return divide(held)
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state of all members."""
@@ -156,26 +171,21 @@ def compile_program(
         state_memory.check(program, mesh, len(runs))
     feed = open_feed(task, program, {run.seed for run in runs})
 
-    def batch(first_step: int, steps: int, state: TrainState) -> Examples:
-        del state  # the order of text does not depend on the state
-        chunks = {seed: stream.chunk(first_step, steps) for seed, stream in feed.streams.items()}
-        return stack([chunks[run.seed] for run in runs])
-
     # vmap fills a GPU with small matrices; on a CPU map is as fast, and a member keeps its solo
     # run's bits.
     in_turn = len(runs) == 1 or (jax.default_backend() == "cpu" and first.mesh.population == 1)
     how = how or ("map" if in_turn else "vmap")
-    engine = engines.Engine(program.init, program.step, program.evaluate, batch)
+    engine = engines.Engine(program.init, program.step, program.evaluate, _reader(feed, runs, mesh))
     engine = engines.of_members(engine, how, program.slots)
     of_one = sharding.state_shardings(mesh, program.state)
     placed = sharding.population_shardings(of_one, program.slots)
     compiled = engines.jit(engine, mesh, placed)
     test = compiled.evaluate
     if program.test is not program.evaluate:
-        test = engines.Compiled(jax.jit(populate_evaluate(program.test, how, program.slots)), mesh)
+        test = engines.jit_evaluate(populate_evaluate(program.test, how, program.slots), mesh)
     place = sharding.eval_set_sharding(mesh)
     eval_sets = [
-        each._replace(examples=jax.device_put(each.examples, place)) for each in feed.eval_sets
+        each._replace(examples=sharding.put(each.examples, place)) for each in feed.eval_sets
     ]
     return CompiledProgram(
         program,
@@ -187,6 +197,29 @@ def compile_program(
         stack([programs.hyper_of(run) for run in runs]),
         feed._replace(eval_sets=eval_sets),
     )
+
+
+def _reader(feed: Feed, runs: Sequence[Experiment], mesh: Mesh) -> Batch:
+    """(first step, steps, state) -> the examples of all members. Where several processes have the
+    mesh, each reads the rows that its devices are trained on.
+    """
+    place = sharding.examples_sharding(mesh)
+    rows = runs[0].train.batch_size
+
+    def batch(first_step: int, steps: int, state: TrainState) -> Examples:
+        del state  # the order of text does not depend on the state
+        chunks = {seed: stream.chunk(first_step, steps) for seed, stream in feed.streams.items()}
+        return stack([chunks[run.seed] for run in runs])
+
+    def own_rows(first_step: int, steps: int, state: TrainState) -> Examples:
+        del state
+        shape = len(runs), steps, rows
+        members, _, own = sharding.own_indices(place, shape)
+        seeds = [runs[member].seed for member in members]
+        chunks = {seed: feed.streams[seed].chunk(first_step, steps, own) for seed in {*seeds}}
+        return sharding.from_own(stack([chunks[seed] for seed in seeds]), place, shape)
+
+    return own_rows if sharding.is_shared(mesh) else batch
 
 
 def stack(members: Sequence[Any]) -> Any:

@@ -94,6 +94,12 @@ class TrainConfig:
     nonfinite: Policy = choice(
         "what a step does whose loss or gradient is not finite", POLICIES, Stop()
     )
+    norms: Literal["none", "parts", "groups", "layers"] = setting(
+        "norms of gradients, updates and parameters that are recorded: by part of the model, by "
+        "optimizer.groups, or of each parameter in each layer",
+        "none",
+        changes_result=False,
+    )
     eval_batches: int = setting(
         "held-out batches of a stream in an evaluation, at most; of records all", 32, low=1
     )

@@ -13,8 +13,9 @@ import numpy as np
 from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.data.text import Text
+from lm_lab.plain import plain
 from lm_lab.runs.trust import packages_of, trusting
-from lm_lab.schema import build, plain, reference
+from lm_lab.schema import build, reference
 from lm_lab.train import carried, restore
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.sections import flat

@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 from lm_lab.engine.state import TrainState
-from lm_lab.runs import tracking
+from lm_lab.runs import peers, tracking
 from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.feed import task_scores
@@ -13,6 +13,7 @@ from lm_lab.train.metrics import measure_all
 from lm_lab.train.population import Population, fitted, next_population
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.run import Run, bind_runs
+from lm_lab.train.shared_writer import agreed, open_writer, share_results
 from lm_lab.train.throughput import ThroughputMeter
 from lm_lab.train.watchdog import Watchdog
 from lm_lab.train.writer import RunWriter
@@ -33,7 +34,7 @@ def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str,
         signals = stack.enter_context(Signals("note", keeps_process=keeps_process))
         watchdog = stack.enter_context(Watchdog(signals))
         alone = len(runs) == 1
-        writers = [stack.enter_context(RunWriter(run, alone)) for run in bind_runs(runs)]
+        writers = [stack.enter_context(open_writer(run, alone)) for run in bind_runs(runs)]
         if any(writer.result is None for writer in writers):
             # The writers wait for the last save as their blocks are left.
             stack.callback(watchdog.begin, "save")
@@ -56,7 +57,8 @@ def _train(
     experiment, last = writers[0].run.experiment, min(population.until or steps, steps)
     config, evaluation = experiment.train, experiment.evaluation
     step, state = population.step, begin(compiled, population)
-    compiled.feed.warn_of_repeats(steps)
+    if peers.is_first():
+        compiled.feed.warn_of_repeats(steps)
     with closing(ThroughputMeter(compiled, writers, step)) as meter:
         while step < last and any(writer.result is None for writer in writers):
             stop = min(next_stop(step, experiment, steps), last)
@@ -71,7 +73,7 @@ def _train(
             with watchdog.waits("step"):
                 state, metrics = engine.step(state, examples)
                 # Read once: a signal during the evaluation waits for the next call's save.
-                stop_signal = signals.received
+                stop_signal = agreed(signals)
                 meter.add(step, stop, metrics)
                 step = stop
                 evaluates = _is_due(step, config.eval_every_steps, steps)
@@ -160,6 +162,7 @@ def _evaluate(
     all_sums = compiled.evaluate(state, at_end)
     for writer, sums, values, tasks in zip(writers, all_sums, measured, scored):
         writer.log_evaluation(step, sums, values, tasks)
+    share_results(writers)
 
 
 def _save(

@@ -3,14 +3,16 @@
 Settings in which the runs of one program may differ come from the state, as arrays.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import jax
 import optax
 from jax import Array
 
 from lm_lab import registry, schedules
 from lm_lab.contracts import Optimizer, OptimizerConfig, Schedule, Settings
 from lm_lab.optimizers import clipped, decayed
+from lm_lab.optimizers._groups import in_groups, labels_of, name_of
 from lm_lab.schema import Chosen
 from lm_lab.types import Hyper, PyTree
 
@@ -38,13 +40,27 @@ class Update(NamedTuple):
         given = (self.schedule, self.schedule_config)
         return schedules.same_rates(*given, steps, other_steps, until)
 
+    def labels(self, by: Literal["parts", "groups", "layers"], roles: PyTree) -> PyTree:
+        """The label under which the norms of each parameter are recorded."""
+        if by == "parts":
+            return jax.tree.map(lambda role: role.part, roles)
+        if by == "layers":
+            return jax.tree_util.tree_map_with_path(lambda path, _: name_of(path), roles)
+        labels = labels_of(self.optimizer_config.groups, roles)
+        return jax.tree.map(lambda label: label or "others", labels)
+
     def make(
         self, roles: PyTree, hyper: Hyper, rate: Array | float
     ) -> optax.GradientTransformation:
         """Clipping, then the optimizer at `rate`; `roles` has a Role for each parameter."""
         config = self.optimizer_config
         about = roles if self.optimizer.reads_roles else decayed(roles)
-        return clipped(config.clip_norm, self.optimizer.make(config, hyper, rate, about))
+
+        def made(hyper: Hyper, rate: Array | float) -> optax.GradientTransformation:
+            return self.optimizer.make(config, hyper, rate, about)
+
+        grouped = in_groups(config.groups, roles, made, hyper, rate)
+        return clipped(config.clip_norm, grouped)
 
 
 def load(optimizer: Chosen, schedule: Chosen) -> Update:

@@ -18,11 +18,13 @@ from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.carry import CARRY
 from lm_lab.engine.nonfinite import guarded, with_policy
+from lm_lab.engine.norms import norms_by
 from lm_lab.engine.program import evaluate_slots, evaluated_params
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
 from lm_lab.evaluation import likelihood
-from lm_lab.nn.roles import roles
+from lm_lab.nn.roles import roles, stacked
+from lm_lab.optimizers._groups import group_settings
 from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.task import Task
@@ -71,6 +73,7 @@ def hyper_of(experiment: Experiment) -> Hyper:
         for field in dataclasses.fields(section)
         if field.metadata.get("traced", False)
     }
+    traced |= group_settings(experiment.optimizer.settings.groups)
     numbers = {name: jnp.float32(value) for name, value in traced.items() if value is not None}
     return {"seed": jnp.uint32(experiment.seed), **numbers}
 
@@ -113,7 +116,7 @@ def assemble(task: Task) -> Program:
         groups, experiment.data.length, *task.family.attention(experiment.model.settings)
     )
     per_token = {"counted": flops_per_step / targets, **conventions.per_token(shape)}
-    step = _step(task, task.model, slots, steps, roles(state.params))
+    step = _step(task, task.model, slots, steps, state.params)
     evaluate = evaluate_slots(evaluation, slots)
     whole = likelihood.evaluate(
         task.model,
@@ -132,17 +135,24 @@ def assemble(task: Task) -> Program:
     return Program(init, step, evaluate, test, slots, state, adapter, *sizes)
 
 
-def _step(task: Task, model: Model, slots: Slots, steps: int, roles: PyTree) -> Step:
-    """One step of a run of `steps`; `roles` has the role of each trained parameter."""
+def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -> Step:
+    """One step of a run of `steps`; the roles of the trained parameters follow from their boxes."""
     experiment, objective = task.experiment, task.objective
     train, compute = experiment.train, experiment.precision.compute
     gradient = gradients(model, objective, compute, task.adapter, task.carry, train.loss_chunk)
+    about, norms = roles(trained), None
+    if train.norms != "none":
+        by_layer = stacked(trained)
+        if train.norms != "layers":
+            by_layer = jax.tree.map(lambda _: False, by_layer)
+        norms = norms_by(task.update.labels(train.norms, about), by_layer)
     step = train_step(
         accumulate(gradient, train.microbatches),
         objective.prepare,
-        partial(task.update.make, roles),
+        partial(task.update.make, about),
         lambda step: task.update.rate_factor(step, steps),
         slots,
+        norms,
     )
     return guarded(step, train.nonfinite, slots)
 
@@ -226,7 +236,7 @@ def _count(task: Task, state: TrainState) -> int:
     reference = task.replace(
         train=dataclasses.replace(experiment.train, microbatches=1, loss_chunk=None)
     )
-    step = _step(reference, task.reference_model, slots_of(task), 1, roles(state.params))
+    step = _step(reference, task.reference_model, slots_of(task), 1, state.params)
     return flops.count(
         step, sharding.unbox(state), abstract_examples(task, experiment.train.batch_size)
     ).total

@@ -12,13 +12,14 @@ LINE_EVERY_SECONDS = 10.0
 
 class Progress:
     """Progress of a run from `first_step` (that of the checkpoint resumed from) to `total_steps`,
-    on stderr.
+    on stderr; nothing unless `shown`.
 
     A terminal shows a bar. A log gets a plain line at the first update, then at most every ten
     seconds, and the last.
     """
 
-    def __init__(self, total_steps: int, first_step: int, label: str) -> None:
+    def __init__(self, total_steps: int, first_step: int, label: str, shown: bool = True) -> None:
+        self._shown = shown
         self._total_steps = total_steps
         self._first_step = first_step
         self._label = label
@@ -27,7 +28,7 @@ class Progress:
         self._step, self._figures, self._held_out = first_step, "", ""
         self._unprinted = ""
         self._bar = None
-        if sys.stderr.isatty():
+        if shown and sys.stderr.isatty():
             self._bar = tqdm(
                 total=total_steps, initial=first_step, desc=label, unit="step", dynamic_ncols=True
             )
@@ -100,7 +101,8 @@ class Progress:
         self._next_line = time.monotonic() + LINE_EVERY_SECONDS
 
     def _print(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        if self._shown:
+            print(line, file=sys.stderr, flush=True)
 
 
 def describe(loss: float, tokens_per_second: float, utilisation: float | None) -> str:

@@ -10,13 +10,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lm_lab.schema import (
-    Modules,
-    chosen_name,
-    keys,
-    option_classes,
-    option_name,
-)
+from lm_lab.plain import option_name
+from lm_lab.schema import Modules, chosen_name, keys, option_classes
 from lm_lab.train.experiment import Experiment
 from lm_lab.types import UserError
 

@@ -28,7 +28,7 @@ def check(program: Program, mesh: Mesh, members: int) -> None:
     needed = each * bytes_of(own) + bytes_of(shared)
     devices = mesh.devices.flatten()
     if devices[0].platform == "cpu":
-        needed, room = needed * len(devices), reading.memory_bytes()
+        needed, room = needed * len(mesh.local_devices), reading.memory_bytes()
     else:
         room = (devices[0].memory_stats() or {}).get("bytes_limit", math.inf)
     if needed > room:

@@ -3,7 +3,7 @@ finite, with the moment at which these make the run a divergence.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,21 +19,23 @@ class Lost(NamedTuple):
     row: int = 0  # at the end, one after another
 
 
-def sums_of(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
+def sums_of(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The sums over the steps of a call, whose metrics are [K]."""
     names = [name for name in metrics if name not in (*LAST, LOST)]
     return {name: float(metrics[name].sum(dtype=np.float64)) for name in names}
 
 
-def last_of(metrics: Mapping[str, np.ndarray], lost: Lost) -> dict[str, float]:
+def last_of(metrics: Mapping[str, Any], lost: Lost) -> dict[str, float]:
     """What is recorded of the last step of a call, after so many lost steps."""
-    last = {name: float(metrics[name][-1]) for name in LAST}
+    last = {name: float(metrics[name][-1]) for name in ("gradient_norm", "rate")}
+    for name, norms in metrics.get("norms", {}).items():
+        layers = np.atleast_1d(norms[-1])
+        names = [f"{name}/{layer}" for layer in range(len(layers))] if norms.ndim > 1 else [name]
+        last |= dict(zip(names, map(float, layers)))
     return last | ({LOST_STEPS: lost.steps} if LOST in metrics else {})
 
 
-def count(
-    before: Lost, metrics: Mapping[str, np.ndarray], policy: Policy
-) -> tuple[Lost, int | None]:
+def count(before: Lost, metrics: Mapping[str, Any], policy: Policy) -> tuple[Lost, int | None]:
     """The lost steps with those of a call, whose metrics are [K], and the index of the step at
     which the run has diverged by its policy; None: it has not.
     """

@@ -9,8 +9,10 @@ from typing import NamedTuple
 import jax
 
 from lm_lab.compute import device
+from lm_lab.runs import peers
 from lm_lab.train.compiled import CompiledProgram, split
 from lm_lab.train.progress import Progress
+from lm_lab.train.shared_writer import share_results
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import Sums
 
@@ -34,7 +36,7 @@ class ThroughputMeter:
         self._compiled, self._writers = compiled, writers
         self._calls: list[Call] = []
         label = writers[0].run.directory.name if len(writers) == 1 else f"{len(writers)} runs"
-        self._progress = Progress(compiled.program.steps, step, label)
+        self._progress = Progress(compiled.program.steps, step, label, shown=peers.is_first())
         self._last = time.monotonic()
 
     @contextmanager
@@ -71,9 +73,12 @@ class ThroughputMeter:
             own_seconds = seconds * (call.stop - call.first_step) / steps / count
             for writer, of_member in zip(self._writers, split(metrics, count)):
                 writer.log(call.first_step, of_member, own_seconds, tokens_per_second)
+        share_results(self._writers)
         self._show(calls[-1].stop, tokens_per_second)
 
     def _show(self, step: int, tokens_per_second: float) -> None:
+        if not peers.is_first():
+            return
         program = self._compiled.program
         flops_per_token = program.flops_per_step / program.targets_per_step
         peak_share = device.utilisation(
@@ -88,6 +93,8 @@ class ThroughputMeter:
 
     def show_evaluation(self) -> None:
         """Shows the held-out loss, the mean over the unfinished runs."""
+        if not peers.is_first():
+            return
         going = [writer.held_out for writer in self._writers if writer.result is None]
         self._progress.show_evaluation(_mean(going))
 

@@ -3,7 +3,7 @@ result.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -49,12 +49,12 @@ class RunWriter:
 
     def __init__(self, run: BoundRun, alone: bool = True) -> None:
         self.run = run._replace(resolved=carried.relative(run.resolved))
-        # A kill may leave a member one commit ahead of the others; it still has the earlier commit,
-        # which they share.
+        # A kill may leave a member one commit ahead of the others; all still have the earlier one.
         self._keep = max(run.experiment.train.keep_checkpoints, 1 if alone else 2)
         self.result: dict[str, Any] | None = None
         self._stack, self._opened = ExitStack(), ExitStack()
         self._lines: list[bytes] | None = None
+        self._write: Callable[[Path], None] | None = None  # the arrays of a save, if not this one
 
     def __enter__(self) -> "RunWriter":
         directory = self.run.directory
@@ -73,8 +73,7 @@ class RunWriter:
         if not ended and train.branch_from and not committed(directory / "checkpoints"):
             _ = self._origin  # what is wrong with it is said before the long work
         saved = (directory / "checkpoints", self._keep, self._claim.identity, train.keep_steps)
-        self._checkpoints = Checkpoints(*saved)
-        self._stack.enter_context(self._checkpoints)
+        self._checkpoints = self._stack.enter_context(Checkpoints(*saved))
         if self._claim.damaged:
             _set_aside(config, self._claim.damaged)
         if self._claim.damaged or ended:
@@ -86,9 +85,7 @@ class RunWriter:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        with explained(
-            self.run.directory, "write"
-        ):  # closing retries writes that a full disk refused
+        with explained(self.run.directory, "write"):  # closing retries what a full disk refused
             self._stack.__exit__(*error)
 
     def _take_up_result(self) -> Unreadable | None:
@@ -176,13 +173,16 @@ class RunWriter:
 
     def restore(self, step: int, abstract_state: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """(state, extra) of the commit of a step that `newest` gave."""
+        folder, stored, extra = self._saved(step)
+        with explained(folder, "read"):  # a trunk may be gone by now
+            return arrays.read_arrays(folder, stored, abstract_state), extra
+
+    def _saved(self, step: int) -> tuple[Path, dict[str, str], dict[str, Any]]:
+        """(folder, description of its arrays, extra) of the commit of a step."""
         if self._begins(step):
-            origin = self._origin
-            with explained(origin.folder, "read"):  # the trunk may be gone by now
-                state = arrays.read_arrays(origin.folder, origin.arrays, abstract_state)
-            return state, origin.extra
+            return self._origin.folder, self._origin.arrays, self._origin.extra
         record = next(self._checkpoints.commits(step))
-        return self._checkpoints.restore(record, abstract_state), record.extra
+        return self._checkpoints.folder(record), record.arrays, record.extra
 
     def begin(
         self,
@@ -342,7 +342,7 @@ class RunWriter:
             extra |= {BRANCHED: self._branched} if self._branched else {}
             extra |= {LOST_STEPS: self._lost._asdict()} if self._lost.steps else {}
             score = self._final["eval/heldout/nll"] if self._evaluated_step == step else None
-            self._checkpoints.save(step, state, extra, score)
+            self._checkpoints.save(step, state, extra, score, self._write)
 
     def close(self) -> None:
         """Writes the result, after the last commit."""

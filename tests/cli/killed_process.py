@@ -3,7 +3,8 @@ at a chosen moment.
 
 The signal comes just before the CALLth call of POINT, a dotted path such as
 lm_lab.runs.commits.write_manifest. Instead of a signal it may HANG there for ever, inside C, where
-no Python runs; the watchdog then calls it a stall after 1 s instead of minutes.
+no Python runs; the watchdog then calls it a stall after 1 s instead of minutes. Another process of
+the launch counts as lost after 8 s instead of 20.
 """
 
 import ctypes
@@ -14,7 +15,7 @@ import sys
 from pkgutil import resolve_name
 
 from lm_lab.cli.main import main
-from lm_lab.train import watchdog
+from lm_lab.train import liveness, watchdog
 
 
 def interrupt(blow: str, point: str, call: int) -> None:
@@ -44,6 +45,7 @@ if __name__ == "__main__":
             {what: watchdog.Patience(1.0, 10.0, 1.0) for what in watchdog.PATIENCE}
         )
         watchdog.STACKS, watchdog.END = 2, 3
+    liveness.BEAT_SECONDS, liveness.LOST_SECONDS = 0.2, 8.0
     interrupt(name, point, int(call))
     sys.argv = ["lm-lab", *words]
     main()

@@ -8,7 +8,8 @@ from lm_lab import registry
 from lm_lab.data import loader, mixture
 from lm_lab.data.text import Text
 from lm_lab.data.weights import RowPlan, points
-from lm_lab.schema import build, plain
+from lm_lab.plain import plain
+from lm_lab.schema import build
 from lm_lab.types import UserError
 from tests import tiny
 from tests.pairs import write
@@ -167,3 +168,11 @@ def test_a_small_source_of_pairs_gives_a_part_of_each_batch(tmp_path):
     assert chunk.context is not None
     assert np.asarray(chunk.context).shape == (6, 8, 20)
     assert batches.epochs(6) == pytest.approx([16 / 3, 32 / 3])
+
+
+@pytest.mark.parametrize("own", [CHANGING, (((0, 1.0),),)], ids=["mixture", "one source"])
+def test_a_host_reads_the_rows_of_its_devices_alone(own):
+    batches = mixed(own)
+    for positions in ([0, 1, 2, 3], [2, 3, 6, 7], [5]):
+        part, whole = batches.chunk(37, 20, np.array(positions)), batches.chunk(37, 20)
+        assert (part.tokens == whole.tokens[:, positions]).all()

@@ -1,6 +1,7 @@
 """A run sharded over devices equals the run on one; each axis of the mesh splits what it is for."""
 
 import jax
+import numpy as np
 import pytest
 
 from lm_lab.engine import sharding
@@ -146,3 +147,15 @@ def test_too_few_devices_are_refused():
         UserError, match=r"config\.mesh asks for 100000 devices .*data 100000.*; there are 8"
     ):
         sharding.make_mesh(sharding.Config(data=100_000))
+
+
+def test_examples_are_put_where_the_devices_read_them():
+    mesh = sharding.make_mesh(sharding.Config(population=2, data=2, fsdp=2))
+    place = sharding.examples_sharding(mesh)
+    leaf = np.arange(4 * 3 * 8 * 5).reshape(4, 3, 8, 5)
+    members, steps, rows = sharding.own_indices(place, leaf.shape[:3])
+    assert (len(members), len(steps), len(rows)) == (4, 3, 8)  # one process has all devices
+    made = sharding.from_own({"tokens": leaf}, place, leaf.shape[:3])["tokens"]
+    assert (np.asarray(made) == leaf).all()
+    assert made.sharding == place
+    assert made.addressable_shards[3].data.shape == (2, 3, 2, 5)

@@ -32,7 +32,7 @@ def followed(transform, gradients):
 def made(module, clip_norm=None, rate=0.1, **fields):
     """An optimizer as in a run: traced settings are arrays."""
     config = module.OPTIMIZER.Config(clip_norm=clip_norm, **fields)
-    traced = [f.name for f in dataclasses.fields(config) if f.metadata["traced"]]
+    traced = [f.name for f in dataclasses.fields(config) if f.metadata.get("traced")]
     values = {name: getattr(config, name) for name in traced}
     hyper = {name: jnp.float32(value) for name, value in values.items() if value is not None}
     about = roles(PARAMS) if module.OPTIMIZER.reads_roles else decay_mask(PARAMS)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lm_lab.plain import plain
 from lm_lab.runs import versions
-from lm_lab.schema import build, plain
+from lm_lab.schema import build
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.sections import differences, flat, key_table
 from lm_lab.types import UserError

@@ -77,18 +77,23 @@ def test_a_point_that_decides_alone_is_no_outlier_but_a_caution():
     assert "without params 1.2e+08: N_c 8.8e+13, alpha_N 0.076" in fit.cautions[0].message
 
 
-def test_a_fault_in_a_decisive_point_widens_the_interval_to_both_answers():
-    # the first of eight runs (leverage .8) lies 15 s.d. off: of 800 tables the interval of the
-    # M-estimate alone holds eta in 18 %, this one in 87 %; 7 or fewer of 12 happen in 1 of 1,000
-    planted, inside = PLANTED["over_training"], []
+@pytest.mark.parametrize("run", [0, 7])
+def test_a_fault_in_a_decisive_run_is_found_and_both_answers_are_in_the_interval(run):
+    # The first and the last of the eight runs decide. 15 s.d. off, the last one bends the law until
+    # its own leverage looks small: judged by the law of the others it is found nonetheless, in 100
+    # of 100 tables (the first in 96). That 8 or fewer of 12 intervals hold eta happens to a true
+    # 90 % in 1 of 40, and to intervals of the M-estimate alone (18 and 53 %) almost always.
+    planted, inside, found = PLANTED["over_training"], [], []
+    size = planted.columns["params"][run]
     for seed in range(12):
         table = planted.table(planted.noise, seed)
-        table["loss"][0] *= np.exp(15 * planted.noise)
+        table["loss"][run] *= np.exp(15 * planted.noise)
         fit = fitted("over_training", table, resamples=100, seed=seed)
         inside.append(fit["eta"].low < 0.136 < fit["eta"].high)
-    assert np.sum(inside) > 7
-    (caution,) = [caution for caution in fit.cautions if caution.kind == "decided by one point"]
-    assert "half of the draws are without it" in caution.message
+        (message,) = [c.message for c in fit.cautions if c.kind == "decided by one point"]
+        found.append(f"reject the point at params {size:.3g}" in message)
+    assert np.sum(inside) > 8
+    assert np.sum(found) > 9
 
 
 def test_errors_that_neighbours_share_are_in_the_intervals_and_the_noise():

@@ -35,7 +35,7 @@ def test_lost_steps_are_recorded_and_a_kill_between_them_changes_no_bit(
     tmp_path, monkeypatch, poisoned
 ):
     policy = {"name": "roll_back", "every_steps": 2}
-    changes = {"train.nonfinite": policy, "train.average_decay": 0.9}
+    changes = {"train.nonfinite": policy, "train.average_decay": 0.9, "train.norms": "layers"}
     whole = runs_in(tmp_path / "whole", MEMBERS, **changes)
     results = loop.train(whole)
     assert [result["status"] for result in results] == ["complete", "complete"]
@@ -43,6 +43,10 @@ def test_lost_steps_are_recorded_and_a_kill_between_them_changes_no_bit(
     lines = [line for line in records.read_metrics(whole[1].directory) if "train/nll" in line]
     assert [line["lost_steps"] for line in lines] == [0, 1, 2, 2]
     assert lines[1]["gradient_norm"] != lines[1]["gradient_norm"]  # NaN: that of the lost step
+    for line in (lines[0], lines[3]):
+        squares = [line[name] ** 2 for name in line if name.startswith("gradient_norm/")]
+        assert sum(squares) == pytest.approx(line["gradient_norm"] ** 2, rel=1e-5)
+    assert "parameter_norm/layers/attention/query/kernel/1" in lines[0]
     killed = runs_in(tmp_path / "killed", MEMBERS, **changes)
     with monkeypatch.context() as patch:
         kill_at(patch, 4, after=True)  # both have saved step 4, behind the first lost step

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from lm_lab import config as configs
 from lm_lab.data import loader
-from lm_lab.schema import build, option_name, plain
+from lm_lab.plain import option_name, plain
+from lm_lab.schema import build
 from lm_lab.train import optimizer
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.sections import deciding, differences, flat, key_table, modules, spec

@@ -2,14 +2,17 @@
 
 L(N, D) = E + A / N^alpha + B / D^beta: loss in nats a token, N in parameters, D in tokens. It
 minimises the sum of Huber losses (1e-3) of log loss (2404.10102: averaged, as published at first,
-the search stops early), by surface.py. Intervals come from rows drawn with replacement. Besiroglu's
-refit of the published points: E 1.8169, A 482.01, B 2085.43, alpha .3478, beta .3658.
+the search stops early), by surface.py. Intervals come from rows drawn with replacement within each
+budget of C = 6 N D: a draw from all rows leaves some budgets with next to none, and intervals that
+are too wide. Besiroglu's refit of the published points: E 1.8169, A 482.01, B 2085.43, alpha .3478,
+beta .3658.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
+from lm_lab.scaling.bootstrap import resample
 from lm_lab.scaling.contract import Array
 from lm_lab.scaling.curves import form
 from lm_lab.scaling.estimation import Curve, Data, Fitted
@@ -64,8 +67,7 @@ def _approach_3(data: Data, resamples: int, rng: np.random.Generator) -> Fitted 
     fit = fit_surface(points)
     if isinstance(fit, Refusal):
         return fit
-    index = rng.integers(len(points), size=(resamples, len(points)))
-    draws = resample_surfaces(points, index, fit)
+    draws = resample_surfaces(points, resample(points.budget, resamples, rng), fit)
     return Fitted(centred(fit.theta, data), centred(draws, data), fit.noise())
 
 

@@ -70,5 +70,5 @@ def draw(analysis: IsoflopAnalysis, surface: Surface, source: Source) -> drawing
     style.log_axis(axes.yaxis, *style.spread(reach, 0.1), most=8)
     axes.set_xlabel("compute $C$ (FLOPs)")
     axes.set_ylabel(f"loss above $E$ (nats per {source.unit})")
-    axes.legend(loc="upper right", borderaxespad=0.2)
+    axes.legend(loc="best", borderaxespad=0.2)
     return drawing

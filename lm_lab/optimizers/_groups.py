@@ -1,0 +1,92 @@
+"""Groups of parameters with a rate and a weight decay of their own."""
+
+from collections.abc import Callable, Hashable, Sequence
+
+import jax
+import optax
+from jax import Array
+
+from lm_lab.nn.paths import matches
+from lm_lab.nn.roles import Role
+from lm_lab.optimizer_settings import ParameterGroup
+from lm_lab.types import Hyper, PyTree, UserError
+
+Groups = Sequence[tuple[str, ParameterGroup]]  # by label
+REST = ""  # the label of parameters that are in no group
+
+
+def group_settings(groups: Groups) -> dict[str, float]:
+    """The multipliers of the groups, which live in the state, by their names in `Hyper`."""
+    return {
+        name: value
+        for label, group in groups
+        for name, value in zip(_names(label), (group.rate, group.decay))
+    }
+
+
+def _names(label: str) -> tuple[str, str]:
+    return f"groups.{label}.rate", f"groups.{label}.decay"
+
+
+def labels_of(groups: Groups, roles: PyTree) -> PyTree:
+    """The label of each parameter's group, by its path and its Role.
+
+    Raises UserError for a parameter in two groups, and for a group without parameters.
+    """
+    found: set[str] = set()
+
+    def label_of(path: tuple, role: Role) -> str:
+        name = name_of(path)
+        labels = [label for label, group in groups if _holds(group, name, role)]
+        if len(labels) > 1:
+            both = " and ".join(f"config.optimizer.groups.{label}" for label in labels)
+            raise UserError(f"{both} both hold {name}; narrow one of them")
+        found.update(labels)
+        return labels[0] if labels else REST
+
+    tree = jax.tree_util.tree_map_with_path(label_of, roles)
+    for label, _ in groups:
+        if label not in found:
+            leaves = jax.tree_util.tree_leaves_with_path(roles)
+            paths = [name_of(path) for path, _ in leaves]
+            parts = ", ".join(sorted({role.part for _, role in leaves}))
+            raise UserError(
+                f"config.optimizer.groups.{label} holds no parameters; the trained ones are "
+                f"{', '.join(paths)}, of the parts {parts}"
+            )
+    return tree
+
+
+def name_of(path: tuple) -> str:
+    """The path of a parameter as patterns match it, as "layers/attention/query/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _holds(group: ParameterGroup, path: str, role: Role) -> bool:
+    return (
+        (not group.paths or any(matches(pattern, path) for pattern in group.paths))
+        and (not group.parts or role.part in group.parts)
+        and (not group.kinds or role.kind in group.kinds)
+    )
+
+
+def in_groups(
+    groups: Groups,
+    roles: PyTree,
+    make: Callable[[Hyper, Array | float], optax.GradientTransformation],
+    hyper: Hyper,
+    rate: Array | float,
+) -> optax.GradientTransformation:
+    """The optimizer `make(hyper, rate)`, for the parameters of each group at the group's share of
+    the rate and of the weight decay. Raises UserError as `labels_of`.
+    """
+    if not groups:
+        return make(hyper, rate)
+    transforms: dict[Hashable, optax.GradientTransformation] = {REST: make(hyper, rate)}
+    for label, _ in groups:
+        share, decay = (hyper[name] for name in _names(label))
+        own = hyper
+        if "weight_decay" in hyper:
+            own = {**hyper, "weight_decay": hyper["weight_decay"] * decay}
+        transforms[label] = make(own, rate * share)
+    return optax.partition(transforms, labels_of(groups, roles))
