@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import optax
 from jax import Array
 
-from lm_lab.optimizer_settings import OptimizerConfig
+from lm_lab.optimizer_contract import Averaging as Averaging
+from lm_lab.optimizer_contract import Optimizer
+from lm_lab.optimizer_contract import OptimizerConfig as OptimizerConfig
 from lm_lab.types import (
     AdapterFunctions,
     Batch,
@@ -22,7 +23,6 @@ from lm_lab.types import (
     DataForm,
     Document,
     Examples,
-    Hyper,
     Inputs,
     ObjectiveFunctions,
     Pooling,
@@ -208,24 +208,6 @@ class Tokenizer(NamedTuple, Generic[ConfigT]):
     # (settings, what was learnt, texts) -> (words of the texts without an id, all words)
     unknown: Callable[[ConfigT, bytes, Iterable[str]], tuple[int, int]] | None = None
     version: int = 1  # raised when `learn` gives something else from the same text
-
-
-OptimizerT = TypeVar("OptimizerT", bound=OptimizerConfig)
-
-
-class Optimizer(NamedTuple, Generic[OptimizerT]):
-    """How parameters follow from gradients: a file of lm_lab/optimizers.
-
-    make(config, hyper, rate, decay_mask) -> optax.GradientTransformation of gradients that are
-    clipped already. `hyper` holds the settings marked traced=True, f32[] each, by field name; read
-    them there, not in `config`. `rate` f32[] is the rate of this step. `decay_mask` has a bool for
-    each parameter: whether it decays. With `reads_roles` the role of each parameter (nn/roles.py)
-    is given in its place, for optimizers that treat kernels and tables differently.
-    """
-
-    Config: type[OptimizerT]
-    make: Callable[[OptimizerT, Hyper, Array | float, PyTree], optax.GradientTransformation]
-    reads_roles: bool = False
 
 
 class Schedule(NamedTuple, Generic[ConfigT]):

@@ -93,8 +93,14 @@ def model(family: str = "decoder", **changes: Any) -> Any:
 
 
 def params_of(model: Any, inputs: Inputs, seed: int = 0) -> Any:
-    """Its parameters, unboxed."""
-    return jax.jit(lambda key: unbox(model.init(key, inputs)["params"]))(random_bits.key(seed))
+    """Its parameters, unboxed, for inputs of these shapes."""
+
+    @jax.jit
+    def drawn(key: jax.Array) -> Any:
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), inputs)
+        return unbox(model.init(key, zeros)["params"])
+
+    return drawn(random_bits.key(seed))
 
 
 def random_params(model: Any, inputs: Inputs, seed: int = 0) -> Any:

@@ -13,6 +13,9 @@ others; ratios are medians of the rounds, which alternate.
 """
 
 import argparse
+import base64
+import json
+import os
 import statistics
 import tempfile
 import time
@@ -23,10 +26,20 @@ from typing import Any
 import numpy as np
 import sentencepiece as library_of_pieces
 import tokenizers as hugging_face_library
+from tiktoken import Encoding
+from tiktoken import load as tiktoken_files
 
 from lm_lab.data import loader, mixture, packing
 from lm_lab.data.loader import Split
-from lm_lab.data.tokenizers import byte, characters, hugging_face_learnt, sentencepiece, words
+from lm_lab.data.tokenizers import (
+    byte,
+    characters,
+    hugging_face,
+    hugging_face_learnt,
+    sentencepiece,
+    tiktoken,
+    words,
+)
 from lm_lab.data.weights import points
 from lm_lab.types import Codec
 
@@ -71,12 +84,34 @@ def encoding(texts: list[str], rounds: int) -> None:
         return [found.ids for found in encoded]
 
     beside("hugging_face_learnt bpe", megabytes, rounds, codec, ids, texts)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "ranks.tiktoken")
+        path.write_bytes(ranks_of(learnt))
+        codec = tiktoken.make(tiktoken.Config(str(path), "r50k"))
+        ranks = tiktoken_files.load_tiktoken_bpe(str(path))
+    pattern = tiktoken.PATTERNS["r50k"][0]
+    core = Encoding("bench", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+
+    def numbers(documents: list[str]) -> Any:
+        return core.encode_ordinary_batch(documents, num_threads=os.cpu_count() or 1)
+
+    beside("tiktoken", megabytes, rounds, codec, numbers, texts)
+    beside("tiktoken, 10 lines", megabytes, rounds, codec, numbers, together)
     for module in (byte, characters, words):
         learn = module.TOKENIZER.learn
         learnt = b"" if learn is None else learn(module.Config(), iter(texts[:20_000]))
         made = module.make(module.Config(), learnt)
         took = seconds(lambda made=made: made.encode_batch(texts))
         print(f"{module.__name__.rpartition('.')[2]:28} {megabytes / took:9.3g} MB/s", flush=True)
+
+
+def ranks_of(learnt: bytes) -> bytes:
+    """A byte-level BPE's tokenizer.json as a .tiktoken file, without its special token."""
+    vocab, letters = json.loads(learnt)["model"]["vocab"], hugging_face._letters()
+    pieces = [piece for piece in sorted(vocab, key=vocab.get) if set(piece) <= letters.keys()]
+    pieces = [piece for piece in pieces if piece != hugging_face_learnt.END]
+    texts = (bytes(letters[letter] for letter in piece) for piece in pieces)
+    return b"".join(base64.b64encode(text) + b" %d\n" % n for n, text in enumerate(texts))
 
 
 def beside(

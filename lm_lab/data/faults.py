@@ -58,5 +58,9 @@ class Decoder:
     def report(self) -> None:
         """Says on stderr how many records were not UTF-8, and where the first is."""
         if self.count:
-            done = "have U+FFFD in place of" if self.errors == "replace" else "are left out for"
-            say_once(f"{self.count} records {done} bytes that are not UTF-8, first {self.first}")
+            is_one = self.count == 1
+            done = ("has" if is_one else "have") + " U+FFFD in place of"
+            if self.errors == "skip":
+                done = ("is" if is_one else "are") + " left out for"
+            records = "record" if is_one else "records"
+            say_once(f"{self.count} {records} {done} bytes that are not UTF-8, first {self.first}")

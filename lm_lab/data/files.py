@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lm_lab.data.faults import fault
+from lm_lab.data.faults import Decoder, fault
 from lm_lab.data.published import origin
 from lm_lab.runs import reading
 from lm_lab.types import Document
@@ -71,11 +71,19 @@ def read_bytes(path: Path, key: str = "path") -> bytes:
         ) from None
 
 
-def some(documents: Iterable[Document], given: object, key: str) -> Iterator[Document]:
-    """The documents. Raises UserError, which names the setting and its value, if there are none."""
+def some(documents: Iterable[Document], given: object, decoder: Decoder) -> Iterator[Document]:
+    """The documents. Raises UserError, which names the setting and its value, if there are none, or
+    none whose bytes could be decoded.
+    """
     has_any = False
     for document in documents:
         has_any = True
         yield document
+    if not has_any and decoder.count:
+        raise fault(
+            decoder.key,
+            f"{given!r} holds no text that is UTF-8, and config.data.source.errors leaves out what "
+            "is not; convert it with iconv -t UTF-8, or set that to replace",
+        )
     if not has_any:
-        raise fault(key, f"{given!r} is empty: it holds no text; give files that do")
+        raise fault(decoder.key, f"{given!r} is empty: it holds no text; give files that do")

@@ -40,5 +40,11 @@ class Progress:
         self._done += amount
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-            of_total = f" of {self._total / 1e6:.0f} MB" if self._total else " MB"
-            print(f"{self._label}: {self._done / 1e6:.0f}{of_total}", file=sys.stderr, flush=True)
+            largest = self._total or self._done
+            unit, size = ("MB", 1e6) if largest >= 1e7 else ("kB", 1e3)
+            of_total = f" of {self._total / size:.0f}" if self._total else ""
+            print(
+                f"{self._label}: {self._done / size:.0f}{of_total} {unit}",
+                file=sys.stderr,
+                flush=True,
+            )

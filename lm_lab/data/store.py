@@ -113,7 +113,7 @@ def build(
                     raise UserError(f"config.data.source: the text of {corpus.name!r} {CHANGED}")
                 origin = _origin(corpus, tokenizer)
                 sealed.write_manifest(draft, facts | origin | written, _digest)
-    return _open(path, key)
+    return _open(path, key, facts)
 
 
 def _origin(corpus: Corpus, tokenizer: Codec) -> dict[str, Any]:
@@ -179,10 +179,11 @@ def _digest(content: Mapping[str, Any]) -> str:
     return digest([json.dumps(content, sort_keys=True)])
 
 
-def _open(path: Path, key: str) -> Store:
+def _open(path: Path, key: str, facts: Mapping[str, Any]) -> Store:
     try:
         # The first release wrote no fingerprint into manifests.
         manifest, files = sealed.read_manifest(path, _digest, required=False)
+        _check_facts(path, manifest, json.loads(json.dumps(facts)))
         verify_once(path, files)
         bytes_of = np.fromfile(path / "bytes_of.u16", "<u2")
         tokens = {
@@ -200,6 +201,16 @@ def _open(path: Path, key: str) -> Store:
             f"the token store {path} cannot be read ({error}); delete it and run again"
         ) from None
     return Store(path, key, manifest, bytes_of, tokens, records)
+
+
+def _check_facts(path: Path, manifest: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Raises UserError for a store that is not what its name says, as one that was renamed."""
+    for name, value in facts.items():
+        if (there := manifest.get(name, value)) != value:
+            raise UserError(
+                f"the token store {path} is of another {name} ({there!r:.60}, and {value!r:.60} is "
+                "asked for); delete it and run again"
+            )
 
 
 def _records(path: Path, name: str, kind: DataForm) -> Records:

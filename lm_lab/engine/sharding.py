@@ -111,22 +111,21 @@ def check_split(config: Config, state: TrainState, heads: int | None) -> None:
             f"config.mesh.tensor {config.tensor} does not divide config.model.heads {heads}; "
             "lower it"
         )
-    specs = jax.tree.leaves(
-        spmd.logical_to_mesh(nn.get_partition_spec(held), RULES), is_leaf=_is_spec
-    )
+    named = nn.get_partition_spec(held)
+    names = jax.tree.leaves(named, is_leaf=_is_spec)
+    specs = jax.tree.leaves(spmd.logical_to_mesh(named, RULES), is_leaf=_is_spec)
     for axis, count in (("fsdp", config.fsdp), ("tensor", config.tensor)):
         sizes = {
-            n
-            for (_, leaf), spec in zip(leaves, specs)
-            for n, name in zip(leaf.shape, spec)
-            if name == axis
+            (name, size)
+            for (_, leaf), of_leaf, spec in zip(leaves, names, specs)
+            for name, size, split in zip(of_leaf, leaf.shape, spec)
+            if split == axis
         }
-        if count > 1 and all(size % count for size in sizes):
-            widths = ", ".join(map(str, sorted(sizes))) or "none"
+        if count > 1 and all(size % count for _, size in sizes):
+            listed = ", ".join(f"{name} {size}" for name, size in sorted(sizes)) or "none"
             raise UserError(
                 f"config.mesh.{axis} {count} divides no dimension of the parameters that it is "
-                f"to split ({widths}); "
-                "choose a divisor, or set it to 1"
+                f"to split ({listed}); choose a divisor, or set it to 1"
             )
 
 

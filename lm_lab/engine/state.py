@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
+from lm_lab.optimizers import Updates
 from lm_lab.types import Hyper, PyTree
 
 FROZEN = "frozen"
@@ -53,7 +53,7 @@ class Slot(NamedTuple):
 
 
 Slots = Mapping[str, Slot]
-Optimizer = Callable[[Hyper, Array | float], optax.GradientTransformation]  # (hyper, learning rate)
+Optimizer = Callable[[Hyper, Array | float], Updates]  # (hyper, learning rate)
 Init = Callable[[Hyper, PyTree], TrainState]  # (hyper, arrays to start with)
 
 

@@ -137,14 +137,14 @@ def train_step(
         corruption, dropout = jax.random.split(key)
         batch = prepare(corruption, examples)
         carry = begun(state.slots.get(CARRY, NOTHING.one), examples.begins)
-        grads, (sums, carry) = gradient(state.params, batch, dropout, state.slots[FROZEN], carry)
+        rate = state.hyper["peak_rate"] * rate_factor(state.step)
+        updater = optimizer(state.hyper, rate)
+        point = updater.point(state.opt_state, state.params)
+        grads, (sums, carry) = gradient(point, batch, dropout, state.slots[FROZEN], carry)
         # A batch that is all padding changes nothing and gives no NaN.
         count = jnp.where(sums["weight"] > 0, sums["weight"], 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)
-        rate = state.hyper["peak_rate"] * rate_factor(state.step)
-        updates, opt_state = optimizer(state.hyper, rate).update(
-            grads, state.opt_state, state.params
-        )
+        updates, opt_state = updater.update(grads, state.opt_state, state.params)
         # The update is computed in float32 and stored in the dtype of the parameters.
         opt_state = jax.tree.map(lambda new, old: new.astype(old.dtype), opt_state, state.opt_state)
         params = optax.apply_updates(state.params, updates)

@@ -12,7 +12,7 @@ from lm_lab.contracts import Optimizer, OptimizerConfig
 from lm_lab.laws import distance, expect, tiny
 from lm_lab.laws.settings import program_text, settings
 from lm_lab.nn.roles import Role
-from lm_lab.optimizers import decayed
+from lm_lab.optimizers import Updates, composed
 from lm_lab.types import PyTree
 
 PARAMS = {
@@ -35,9 +35,9 @@ class Subject:
         """The settings marked traced=True, as arrays by name."""
         return _traced(self.config)
 
-    def _make(self, config: Any, hyper: Any, rate: Any) -> optax.GradientTransformation:
-        about = ROLES if self.optimizer.reads_roles else decayed(ROLES)
-        return self.optimizer.make(config, hyper, rate, about)
+    def _make(self, config: Any, hyper: Any, rate: Any) -> Updates:
+        unclipped = dataclasses.replace(config, clip_norm=None)
+        return composed(self.optimizer, unclipped, hyper, rate, ROLES)
 
     def effect(self, config: Any) -> object:
         """Everything that such settings decide: the program of a step, its rate and its
@@ -47,7 +47,8 @@ class Subject:
         def step(params: PyTree) -> PyTree:
             hyper = {name: jnp.float32(value) for name, value in _traced(config).items()}
             transform = self._make(config, hyper, 1e-3)
-            return transform.update(params, transform.init(params), params)
+            state = transform.init(params)
+            return transform.update(transform.point(state, params), state, params)
 
         return *program_text(step, PARAMS), _traced(config), config.clip_norm
 
@@ -62,7 +63,8 @@ class Subject:
             params, initial_state = PARAMS, transform.init(PARAMS)
             state = initial_state
             for step in range(STEPS):
-                gradient = jax.tree.map(lambda leaf, step=step: size * jnp.cos(leaf + step), params)
+                point = transform.point(state, params)
+                gradient = jax.tree.map(lambda leaf, step=step: size * jnp.cos(leaf + step), point)
                 updates, state = transform.update(gradient, state, params)
                 params = optax.apply_updates(params, updates)
             return params, state, initial_state

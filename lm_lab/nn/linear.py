@@ -259,7 +259,10 @@ class Embedding(nn.Module):
 
     def __call__(self, ids: Array) -> Array:
         """Rows [... D] of ids i32[...]."""
-        return _lookup(self.embedding, ids)
+        # The width of the table is gathered before rows are read: parts of their features would
+        # have to be moved between all devices, and XLA copies the whole array to each for that.
+        table = spmd.with_logical_constraint(self.embedding, ("vocab", None))
+        return _lookup(table, ids)
 
     def attend(self, x: Array) -> Array:
         """Logits [... rows] of features [... D]."""

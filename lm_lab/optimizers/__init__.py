@@ -1,10 +1,53 @@
-"""Optimizers, one per file; here is what all share: clipping, and the mask of weight decay."""
+"""Optimizers, one per file; here is what all share: clipping, groups, the mask of weight decay."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import optax
+from jax import Array
 
+from lm_lab.contracts import Optimizer
 from lm_lab.nn.roles import roles
-from lm_lab.types import PyTree
+from lm_lab.optimizer_contract import OptimizerConfig
+from lm_lab.optimizers._groups import in_groups
+from lm_lab.types import Hyper, PyTree
+
+
+class Updates(NamedTuple):
+    """An optimizer as a run has it: optax's two functions, and where gradients are taken."""
+
+    init: Callable[[PyTree], PyTree]  # parameters -> state
+    # (gradients, state, parameters) -> (updates of the parameters, state)
+    update: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]
+    point: Callable[[PyTree, PyTree], PyTree]  # (state, parameters) -> where the gradient is taken
+
+
+def composed(
+    optimizer: Optimizer,
+    config: OptimizerConfig,
+    hyper: Hyper,
+    rate: Array | float,
+    roles: PyTree,
+) -> Updates:
+    """Clipping, then the optimizer at `rate` with its groups; `roles` has a Role for each
+    parameter. Raises UserError where the groups do not fit the parameters.
+    """
+    about = roles if optimizer.reads_roles else decayed(roles)
+
+    def made(hyper: Hyper, rate: Array | float) -> optax.GradientTransformation:
+        return optimizer.make(config, hyper, rate, about)
+
+    inner = clipped(config.clip_norm, in_groups(config.groups, roles, made, hyper, rate))
+    averaging = optimizer.averaging
+    if averaging is None:
+        return Updates(inner.init, inner.update, lambda state, params: params)
+    outer = averaging.wrap(config, hyper, rate, inner)
+
+    def point(state: PyTree, params: PyTree) -> PyTree:
+        return averaging.point(config, hyper, state, params)
+
+    return Updates(outer.init, outer.update, point)
 
 
 def clipped(

@@ -8,7 +8,7 @@ from jax import Array
 
 from lm_lab.nn.paths import matches
 from lm_lab.nn.roles import Role
-from lm_lab.optimizer_settings import ParameterGroup
+from lm_lab.optimizer_contract import ParameterGroup
 from lm_lab.types import Hyper, PyTree, UserError
 
 Groups = Sequence[tuple[str, ParameterGroup]]  # by label

@@ -79,7 +79,9 @@ class Lock:
         self._stop.set()
         with contextlib.suppress(OSError):
             if self._is_own(self._claim):
-                self._claim.write_text(f"{FREE}\n")
+                # Over the first bytes: on a full disk the claim stays whole, and tells its machine.
+                with self._claim.open("r+") as file:
+                    file.write(f"{FREE}\n")
         os.close(self._descriptor)
 
     def confirm(self) -> None:
@@ -137,6 +139,9 @@ class Lock:
                 file.write(json.dumps(words) + "\n")
         except FileExistsError:
             return None
+        except OSError:  # a full disk: a claim that names nobody would be waited for
+            own.unlink(missing_ok=True)
+            raise
         others = [claim for claim in _claims(self._path) if claim != own]
         if any(_number(claim) > number for claim in others):  # made since this one looked
             own.unlink(missing_ok=True)

@@ -6,13 +6,12 @@ Settings in which the runs of one program may differ come from the state, as arr
 from typing import Literal, NamedTuple
 
 import jax
-import optax
 from jax import Array
 
 from lm_lab import registry, schedules
 from lm_lab.contracts import Optimizer, OptimizerConfig, Schedule, Settings
-from lm_lab.optimizers import clipped, decayed
-from lm_lab.optimizers._groups import in_groups, labels_of, name_of
+from lm_lab.optimizers import Updates, composed
+from lm_lab.optimizers._groups import labels_of, name_of
 from lm_lab.schema import Chosen
 from lm_lab.types import Hyper, PyTree
 
@@ -49,18 +48,9 @@ class Update(NamedTuple):
         labels = labels_of(self.optimizer_config.groups, roles)
         return jax.tree.map(lambda label: label or "others", labels)
 
-    def make(
-        self, roles: PyTree, hyper: Hyper, rate: Array | float
-    ) -> optax.GradientTransformation:
-        """Clipping, then the optimizer at `rate`; `roles` has a Role for each parameter."""
-        config = self.optimizer_config
-        about = roles if self.optimizer.reads_roles else decayed(roles)
-
-        def made(hyper: Hyper, rate: Array | float) -> optax.GradientTransformation:
-            return self.optimizer.make(config, hyper, rate, about)
-
-        grouped = in_groups(config.groups, roles, made, hyper, rate)
-        return clipped(config.clip_norm, grouped)
+    def make(self, roles: PyTree, hyper: Hyper, rate: Array | float) -> Updates:
+        """The optimizer at `rate`, complete; `roles` has a Role for each parameter."""
+        return composed(self.optimizer, self.optimizer_config, hyper, rate, roles)
 
 
 def load(optimizer: Chosen, schedule: Chosen) -> Update:

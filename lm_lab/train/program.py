@@ -5,10 +5,11 @@ Nothing here touches the disk.
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from lm_lab.compute import conventions, flops, parameters
@@ -28,7 +29,7 @@ from lm_lab.optimizers._groups import group_settings
 from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.task import Task
-from lm_lab.types import ANSWERS, AdapterFunctions, Batch, Examples, Hyper, PyTree, UserError
+from lm_lab.types import ANSWERS, AdapterFunctions, Examples, Hyper, Inputs, PyTree, UserError
 
 
 class Program(NamedTuple):
@@ -74,8 +75,9 @@ def hyper_of(experiment: Experiment) -> Hyper:
         if field.metadata.get("traced", False)
     }
     traced |= group_settings(experiment.optimizer.settings.groups)
-    numbers = {name: jnp.float32(value) for name, value in traced.items() if value is not None}
-    return {"seed": jnp.uint32(experiment.seed), **numbers}
+    numbers = {name: np.float32(value) for name, value in traced.items() if value is not None}
+    # Copied to the device, as `jnp.float32(value)` would compile a program.
+    return jax.device_put({"seed": np.uint32(experiment.seed), **numbers})
 
 
 def slots_of(task: Task) -> Slots:
@@ -171,15 +173,15 @@ def _draw(task: Task) -> Callable[[Hyper, Mapping[str, Array]], PyTree]:
     """(hyper, given) -> the parameters of the model, in their dtype, boxed; `given` are parameters
     by path that replace drawn ones.
     """
-    batch, experiment = example_batch(task), task.experiment
-    dtype = experiment.precision.parameters
+    shapes, dtype = example_inputs(task), task.experiment.precision.parameters
     # The reference model has the same parameters, and its kernels take float32, which fused ones
     # refuse.
     model = task.reference_model
 
     def draw(hyper: Hyper, given: Mapping[str, Array]) -> PyTree:
         key = jax.random.key(hyper["seed"])
-        drawn = initial.filled(model.init(key, batch.inputs)["params"], given)
+        inputs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        drawn = initial.filled(model.init(key, inputs)["params"], given)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)
 
     return draw
@@ -200,18 +202,17 @@ def _begin(task: Task, slots: Slots) -> Callable[[Hyper, Mapping[str, Array], Py
     return begin
 
 
-def example_batch(task: Task) -> Batch:
-    """A batch of zeros of one row, for the shapes that initialisation needs."""
-    return task.objective.prepare(jax.random.key(0), _examples(task, 1, jnp.zeros))
+def example_inputs(task: Task) -> Inputs:
+    """Shapes and dtypes of the inputs of one row, which initialisation needs. `prepare` is traced
+    for them: called, it would compile each of its operations alone.
+    """
+    key = jax.eval_shape(jax.random.key, 0)
+    return jax.eval_shape(task.objective.prepare, key, abstract_examples(task, 1)).inputs
 
 
 def abstract_examples(task: Task, rows: int) -> Examples:
     """Shapes and dtypes of `rows` windows of examples."""
-    return _examples(task, rows, jax.ShapeDtypeStruct)
-
-
-def _examples(task: Task, rows: int, make: Any) -> Examples:
-    shape, data = (rows, task.window[0]), task.experiment.data
+    make, shape, data = jax.ShapeDtypeStruct, (rows, task.window[0]), task.experiment.data
     records = task.objective_kind.consumes != "stream"
     segments = make(shape, jnp.int32) if records or data.segmented else None
     begins = make((rows,), jnp.bool_) if task.experiment.train.carry_state else None

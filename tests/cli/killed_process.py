@@ -4,12 +4,14 @@ at a chosen moment.
 The signal comes just before the CALLth call of POINT, a dotted path such as
 lm_lab.runs.commits.write_manifest. Instead of a signal it may HANG there for ever, inside C, where
 no Python runs; the watchdog then calls it a stall after 1 s instead of minutes. Another process of
-the launch counts as lost after 8 s instead of 20.
+the launch counts as lost after 8 s instead of 20. Or the disk is FULL from there on: no file may
+grow.
 """
 
 import ctypes
 import itertools
 import os
+import resource
 import signal
 import sys
 from pkgutil import resolve_name
@@ -25,7 +27,7 @@ def interrupt(blow: str, point: str, call: int) -> None:
 
     def killed_at(*args, **kwargs):
         if next(calls) == call:
-            os.kill(os.getpid(), signal.Signals[blow]) if blow != "HANG" else hang()
+            BLOWS.get(blow, lambda: os.kill(os.getpid(), signal.Signals[blow]))()
         return function(*args, **kwargs)
 
     setattr(owner, name, killed_at)
@@ -36,6 +38,12 @@ def hang() -> None:
     while True:
         ctypes.CDLL(None).sleep(1000)
 
+
+def fill() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+
+BLOWS = {"HANG": hang, "FULL": fill}
 
 if __name__ == "__main__":
     _, name, point, call, *words = sys.argv

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli import faults
 from tests.cli.cli_helpers import assert_same_run, killed_at, lm_lab, start, stored
 from tests.sweeps.fakes import wait_for
 
@@ -119,6 +120,17 @@ def test_told_to_stop_in_start_up_it_ends_with_a_word(tmp_path: Path, config: st
         assert process.wait(10) == 75
         last = process.communicate()[1].splitlines()[-1]
     assert last == "lm-lab: SIGTERM: stopped; the same command goes on from what is stored"
+
+
+def test_faults_of_every_kind_end_in_the_bits_of_a_run_without_them(
+    tmp_path: Path, config: str, undisturbed: Path
+):
+    """A short `tools/torture_run.py`."""
+    words, draw = ("train", config, f"--workdir={tmp_path}"), random.Random(0)
+    for name in ("stuck loader", "full disk", "flipped bit", "SIGUSR1", "kill -9"):
+        faults.strike(name, words, tmp_path, draw)
+    assert lm_lab(*words).returncode == 0
+    assert_same_run(tmp_path, undisturbed)
 
 
 def test_launched_again_after_its_end_it_says_the_result_and_touches_nothing(

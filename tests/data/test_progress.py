@@ -34,7 +34,7 @@ def test_total_may_be_unknown(clock, capsys):
     with progress.Progress("Reading") as counter:
         clock[0] = 2.0
         counter.add(3_000_000)
-    assert capsys.readouterr().err == "Reading: 3 MB\n"
+    assert capsys.readouterr().err == "Reading: 3000 kB\n"
 
 
 def test_bar_on_a_terminal(monkeypatch):

@@ -5,6 +5,7 @@ not at all.
 import hashlib
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -197,6 +198,20 @@ def test_document_that_differs_at_the_second_reading_is_refused(corpus, tmp_path
     monkeypatch.setattr(text, "SOURCE", text.SOURCE._replace(documents=restless))
     with pytest.raises(UserError, match=r"00\.txt changed while it was read"):
         store.build(Corpus("text", corpus), TOKENIZER, tmp_path / "cache")
+
+
+def test_a_store_under_the_name_of_another_is_refused(corpus, tmp_path):
+    """As one that was copied or renamed: of another tokenizer, text, or split."""
+
+    def built(tokenizer):
+        return store.build(Corpus("text", corpus), tokenizer, tmp_path / "cache").path
+
+    other = TOKENIZER._replace(identity="other")
+    name, misnamed = built(TOKENIZER), built(other)
+    shutil.rmtree(misnamed)
+    name.rename(misnamed)
+    with pytest.raises(UserError, match=r"is of another tokenizer \(.*'other' is asked for\)"):
+        built(other)
 
 
 def flip_a_bit(file, place):

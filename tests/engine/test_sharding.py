@@ -1,10 +1,12 @@
 """A run sharded over devices equals the run on one; each axis of the mesh splits what it is for."""
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
 from lm_lab.engine import sharding
+from lm_lab.engine.state import FROZEN, TrainState
 from lm_lab.train.compiled import compile_program
 from lm_lab.types import UserError
 from tests import tiny
@@ -77,7 +79,10 @@ def test_sharded_is_single_and_the_parameters_are_where_the_mesh_says(alone, mes
             name: leaf.addressable_shards[0].data.shape for name, leaf in held.items()
         } == wanted
     built.engine.step(state, built.engine.batch(STEPS, STEPS, state))
-    assert len(built.engine.step.programs) == 1  # a state of other shardings would be refused
+    (step,) = built.engine.step.programs.values()  # a state of other shardings would be refused
+    # by these XLA copies an array to every device ("involuntary full rematerialization")
+    assert (text := step.as_text())
+    assert "collective-permute" not in text
 
 
 def test_a_population_over_devices_is_its_solo_runs(alone):
@@ -140,6 +145,15 @@ def test_a_dimension_that_the_mesh_does_not_divide_stays_whole():
 def test_a_mesh_that_does_not_fit_is_refused(mesh, rows, members, message):
     with pytest.raises(UserError, match=message):
         sharding.check_fit(sharding.Config(**mesh), rows, members)
+
+
+def test_an_axis_that_divides_nothing_names_the_dimensions():
+    kernel = jax.ShapeDtypeStruct((WIDTH, VOCAB), np.float32)
+    params = {"head": nn.LogicallyPartitioned(kernel, ("width", "vocab"))}  # type: ignore[arg-type]
+    state = TrainState(None, params, (), {}, {FROZEN: {}})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=rf"mesh\.fsdp 5 divides no .* \(width {WIDTH}\)"):
+        sharding.check_split(sharding.Config(fsdp=5), state, None)
+    sharding.check_split(sharding.Config(fsdp=2, tensor=8), state, None)
 
 
 def test_too_few_devices_are_refused():

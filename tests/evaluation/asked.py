@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 from lm_lab import config as configs
 from lm_lab.runs.config import write_config
 from lm_lab.train import restore
-from lm_lab.train.program import example_batch
+from lm_lab.train.program import example_inputs
 from lm_lab.train.task import Task, bind
 from lm_lab.types import Inputs
 from tests import tiny
@@ -56,7 +56,7 @@ def _settings(name: str, changes: dict[str, Any] | None) -> dict[str, Any]:
 
 def params_of(task: Task, seed: int = 0) -> Any:
     """Parameters as they are drawn, far from uniform, so that contexts matter."""
-    drawn = tiny.params_of(task.model, example_batch(task).inputs, seed)
+    drawn = tiny.params_of(task.model, example_inputs(task), seed)
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) * np.float32(2.5)), drawn)
 
 

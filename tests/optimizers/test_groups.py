@@ -11,7 +11,7 @@ from lm_lab import registry
 from lm_lab.engine.sharding import unbox
 from lm_lab.engine.step import chunk, populate
 from lm_lab.nn.roles import Role
-from lm_lab.optimizer_settings import ParameterGroup
+from lm_lab.optimizer_contract import ParameterGroup
 from lm_lab.optimizers._groups import group_settings, labels_of
 from lm_lab.schema import Chosen
 from lm_lab.sweeps import groups as sweep_groups

@@ -9,9 +9,11 @@ import optax
 import pytest
 
 from lm_lab import registry
+from lm_lab.engine import sharding
 from lm_lab.engine.sharding import unbox
+from lm_lab.engine.state import initial_state
 from lm_lab.nn.roles import Parameter, Role, roles
-from lm_lab.optimizers import adafactor, adamw, clipped, decay_mask, lion, muon, sgd
+from lm_lab.optimizers import adafactor, adamw, composed, decay_mask, lion, muon, schedule_free, sgd
 from tests.tiny import ROUNDING, distance
 
 PARAMS = {"kernel": jnp.array([[3.0, -4.0]]), "scale": jnp.array([2.0])}
@@ -35,8 +37,7 @@ def made(module, clip_norm=None, rate=0.1, **fields):
     traced = [f.name for f in dataclasses.fields(config) if f.metadata.get("traced")]
     values = {name: getattr(config, name) for name in traced}
     hyper = {name: jnp.float32(value) for name, value in values.items() if value is not None}
-    about = roles(PARAMS) if module.OPTIMIZER.reads_roles else decay_mask(PARAMS)
-    return clipped(clip_norm, module.OPTIMIZER.make(config, hyper, rate, about))
+    return composed(module.OPTIMIZER, config, hyper, rate, roles(PARAMS))
 
 
 class Plain(nn.Module):
@@ -167,6 +168,33 @@ def test_adafactor_is_the_papers(relative):
     assert distance(moved, params) < ROUNDING
 
 
+def test_schedule_free_is_optaxs_with_the_average_as_parameters():
+    rates = [0.05, 0.1, 0.1]  # a warm-up: later iterates weigh more
+    fields = {"weight_decay": 0.2, "beta1": 0.8, "beta2": 0.95, "rate_power": 2.0}
+    params, state = PARAMS, made(schedule_free, **fields).init(PARAMS)
+    direct = optax.contrib.schedule_free(
+        optax.chain(
+            optax.scale_by_rms(0.95, 1e-8, eps_in_sqrt=False, bias_correction=True),
+            optax.add_decayed_weights(0.2, {"kernel": True, "scale": False}),
+            optax.scale_by_learning_rate(lambda count: jnp.asarray(rates)[count]),
+        ),
+        lambda count: jnp.asarray([0.0, *rates])[count],
+        b1=0.8,
+    )
+    y, direct_state = PARAMS, direct.init(PARAMS)
+    for rate, shift in zip(rates, (0.0, 1.0, 2.0)):
+        transform = made(schedule_free, rate=rate, **fields)
+        at = transform.point(state, params)
+        assert distance(at, y) < ROUNDING
+        gradient = jax.tree.map(lambda leaf, shift=shift: jnp.cos(leaf + shift), y)
+        updates, state = transform.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        updates, direct_state = direct.update(gradient, direct_state, y)
+        y = optax.apply_updates(y, updates)
+    wanted = optax.contrib.schedule_free_eval_params(direct_state, y)
+    assert distance(params, wanted) < 10 * ROUNDING  # which divides by b1 to find x
+
+
 @pytest.mark.parametrize("name", registry.names("optimizers"))
 def test_every_optimizer_descends_a_quadratic(name):
     module = importlib.import_module(f"lm_lab.optimizers.{name}")
@@ -175,7 +203,8 @@ def test_every_optimizer_descends_a_quadratic(name):
 
     def step(carry, _):
         params, state = carry
-        updates, state = transform.update(gradient(params), state, params)
+        at = transform.point(state, params)
+        updates, state = transform.update(gradient(at), state, params)
         return (optax.apply_updates(params, updates), state), None
 
     params, _ = jax.lax.scan(step, (PARAMS, transform.init(PARAMS)), length=1500)[0]
@@ -183,12 +212,41 @@ def test_every_optimizer_descends_a_quadratic(name):
         assert abs(leaf).max() < 0.2 * abs(PARAMS[name]).max()
 
 
-@pytest.mark.parametrize("module", [adamw, lion, sgd, muon, adafactor])
+@pytest.mark.parametrize("module", [adamw, lion, sgd, muon, adafactor, schedule_free])
 def test_without_a_gradient_a_matrix_shrinks_by_rate_times_decay_and_a_scale_stays(module):
     still = jax.tree.map(jnp.zeros_like, GRADIENTS[0])
     params = followed(made(module, weight_decay=0.5), [still])
     assert params["kernel"].tolist() == pytest.approx(np.array([[3.0, -4.0]]) * (1 - 0.1 * 0.5))
     assert params["scale"].tolist() == [2.0]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("name", registry.names("optimizers"))
+def test_the_state_of_a_kernel_lies_where_the_kernel_lies_and_has_its_dtype(name, dtype):
+    module = importlib.import_module(f"lm_lab.optimizers.{name}")
+    role = Role("kernel", "feed_forward")
+    box = Parameter(jnp.zeros((256, 384), dtype), ("width", "inner"), role=role)
+    config = module.OPTIMIZER.Config()
+    traced = [f.name for f in dataclasses.fields(config) if f.metadata.get("traced")]
+    hyper = {each: jnp.float32(getattr(config, each) or 0) for each in traced}
+
+    def begin(params):
+        about = roles(params)
+
+        def optimizer(hyper, rate):
+            return composed(module.OPTIMIZER, config, hyper, rate, about)
+
+        return initial_state(params, (), optimizer, hyper, {})
+
+    state = jax.eval_shape(begin, {"kernel": box})
+    mesh = sharding.make_mesh(sharding.Config(fsdp=2, tensor=2))
+    placed = sharding.state_shardings(mesh, state)
+    leaves = zip(jax.tree.leaves(unbox(state.opt_state)), jax.tree.leaves(placed.opt_state))
+    moments = [(leaf, place) for leaf, place in leaves if leaf.shape == (256, 384)]
+    assert moments or name in ("sgd", "adafactor")
+    for leaf, place in moments:
+        assert leaf.dtype == dtype
+        assert place.spec == placed.params["kernel"].spec
 
 
 OPTAX = {adamw: (optax.adamw, {"eps": 1e-8}), lion: (optax.lion, {})}

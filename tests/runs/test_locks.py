@@ -3,6 +3,7 @@ whose flock nobody sees.
 """
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -192,3 +193,19 @@ def test_a_process_that_was_stopped_and_wakes_after_a_takeover_writes_nothing(tm
     # One line may have been on its way when it was stopped.
     text = lines.read_text()
     assert text.lstrip("a").lstrip("b").count("a") <= 1
+
+
+def test_a_disk_that_is_full_at_the_end_keeps_nobody_of_this_machine_waiting(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / "lock"
+    try:
+        with Lock(path):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        with pytest.raises(UserError, match="lock: cannot lock: File too large"), Lock(path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [claim.name for claim in sorted(tmp_path.iterdir())] == ["lock", "lock.1"]
+    began = time.monotonic()
+    with Lock(path):
+        assert time.monotonic() - began < 1.0

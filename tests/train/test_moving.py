@@ -5,13 +5,20 @@ would have been.
 import json
 import math
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
-from lm_lab.runs import records
-from lm_lab.train import identity, loop
+from lm_lab.engine import sharding
+from lm_lab.engine.sharding import unbox
+from lm_lab.engine.state import saved
+from lm_lab.runs import arrays, records
+from lm_lab.train import identity, loop, program
 from lm_lab.train.run import Run
+from lm_lab.train.sections import decides, differences, key_table
 from lm_lab.types import UserError
 from tests import tiny
 from tests.cli.cli_helpers import final_arrays
@@ -123,3 +130,33 @@ def test_text_may_lie_elsewhere_and_must_be_the_same(tmp_path):
     ):
         trained(tmp_path / "run", data=reading("other"))
     assert math.isfinite(wanted["final"]["eval/heldout/nll"])
+
+
+MESHES = ({"fsdp": 2, "tensor": 2}, {"data": 4}, {"fsdp": 8}, {})
+
+
+def test_a_state_is_restored_to_any_mesh_in_every_bit_and_the_mesh_is_no_part_of_a_run(tmp_path):
+    changes = {"train.average_decay": 0.9, "train.nonfinite": "roll_back"}
+    experiment, values = tiny.resolve(changes)
+    made, random = program.assemble(tiny.bound(experiment)), np.random.default_rng(0)
+    form = saved(made.state, made.slots)
+
+    def on(mesh):
+        placed = sharding.state_shardings(sharding.make_mesh(sharding.Config(**mesh)), made.state)
+        return saved(placed, made.slots)
+
+    def draw(leaf):
+        return np.frombuffer(random.bytes(leaf.dtype.itemsize * leaf.size), leaf.dtype)
+
+    bits = jax.tree.map(lambda leaf: draw(leaf).reshape(leaf.shape), unbox(form))
+    for number, (one, other) in enumerate(pairwise(MESHES)):
+        folder = tmp_path / str(number)
+        arrays.write_arrays(folder, jax.device_put(bits, on(one)))
+        target = sharding.abstract(unbox(form), on(other))
+        restored = arrays.read_arrays(folder, arrays.describe(bits), target)
+        assert tiny.same_bits(restored, bits)
+        assert jax.tree.map(lambda leaf: leaf.sharding, restored) == on(other)
+    for mesh in MESHES:
+        moved = values | {"mesh": values["mesh"] | mesh}
+        changed = differences(values, moved, key_table(values))
+        assert not any(decides(change.key, key_table(values)) for change in changed)

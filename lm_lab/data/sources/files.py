@@ -57,7 +57,7 @@ def documents(config: Config) -> Iterator[Document]:
     """
     for key, given, split in _sides(config):
         decoder, maker = Decoder(config.errors, key), Maker(config)
-        read = files.some(_read(config, key, given, split, decoder, maker), given, key)
+        read = files.some(_read(config, key, given, split, decoder, maker), given, decoder)
         yield from islice(read, config.limit if key == "path" else None)
         decoder.report()
         maker.report()

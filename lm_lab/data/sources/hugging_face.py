@@ -56,7 +56,7 @@ def documents(config: Config) -> Iterator[Document]:
     for key, split, side in _sides(config):
         decoder, maker = Decoder(config.errors, key), Maker(config)
         reading = Reading(decoder, config.names, key)
-        read = reading_files.some(_read(config, split, side, reading, maker), split, key)
+        read = reading_files.some(_read(config, split, side, reading, maker), split, decoder)
         yield from islice(read, config.limit if key == "split" else None)
         decoder.report()
         maker.report()

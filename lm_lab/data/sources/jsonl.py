@@ -41,7 +41,8 @@ def documents(config: Config) -> Iterator[Document]:
     for key, path, split in _sides(config):
         reading = Reading(Decoder(config.errors, key), key=key)
         named_files = files.find(path, SUFFIXES, key)
-        yield from files.some(_read(named_files, config.field, reading, split), path, key)
+        read = _read(named_files, config.field, reading, split)
+        yield from files.some(read, path, reading.decoder)
         reading.decoder.report()
 
 

@@ -47,7 +47,7 @@ def documents(config: Config) -> Iterator[Document]:
         names = tuple(dict.fromkeys([*config.text, config.label]))
         decoder = Decoder(config.errors, key)
         reading = Reading(decoder, names, key, header=config.header, exact=False)
-        yield from files.some(_read(config, reading, path, split), path, key)
+        yield from files.some(_read(config, reading, path, split), path, reading.decoder)
         decoder.report()
 
 

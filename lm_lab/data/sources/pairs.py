@@ -74,7 +74,7 @@ def documents(config: Config) -> Iterator[Document]:
         reading = Reading(
             Decoder(config.errors, key), config.columns, key, header=config.header, exact=False
         )
-        yield from files.some(_read(config, reading, path, split), path, key)
+        yield from files.some(_read(config, reading, path, split), path, reading.decoder)
         reading.decoder.report()
 
 

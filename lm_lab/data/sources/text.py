@@ -35,7 +35,7 @@ def documents(config: Config) -> Iterator[Document]:
     for key, path, split in _sides(config):
         decoder = Decoder(config.errors, key)
         named_files = files.find(path, (config.suffix,), key)
-        yield from files.some(_read(named_files, decoder, split), path, key)
+        yield from files.some(_read(named_files, decoder, split), path, decoder)
         decoder.report()
 
 

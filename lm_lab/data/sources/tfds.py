@@ -49,7 +49,7 @@ def documents(config: Config) -> Iterator[Document]:
     prepared = _prepared(config)
     for key, split, side in _sides(config):
         decoder, maker = Decoder(config.errors, key), Maker(config)
-        read = files.some(_read(prepared, config, key, split, side, decoder, maker), split, key)
+        read = files.some(_read(prepared, config, key, split, side, decoder, maker), split, decoder)
         yield from islice(read, config.limit if key == "split" else None)
         decoder.report()
         maker.report()

@@ -8,6 +8,7 @@ import base64
 import binascii
 import dataclasses
 import hashlib
+import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import numpy as np
 
 from lm_lab.contracts import Tokenizer
 from lm_lab.data import extras
+from lm_lab.data.subword import as_arrays
 from lm_lab.data.tokenizers import _files
 from lm_lab.data.tokenizers.hugging_face import begins_word
 from lm_lab.schema import setting
@@ -82,15 +84,16 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     dtype = np.min_scalar_type(len(texts) - 1)
 
     def encode(text: str) -> np.ndarray:
-        return core.encode_to_numpy(text, disallowed_special=()).astype(dtype)
+        return np.array(core.encode_ordinary(text), dtype)
+
+    def encode_some(inputs: Sequence[str]) -> list[list[int]]:
+        return [core.encode_ordinary(text) for text in inputs]
 
     def encode_all(inputs: Sequence[str]) -> list[np.ndarray]:
         starts = range(0, len(inputs), CHUNK)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            chunks = pool.map(
-                lambda number: [encode(text) for text in inputs[number : number + CHUNK]], starts
-            )
-            return [ids for chunk in chunks for ids in chunk]
+            chunks = pool.map(encode_some, [inputs[first : first + CHUNK] for first in starts])
+            return as_arrays(itertools.chain.from_iterable(chunks), dtype)
 
     def decode(ids: Any) -> str:
         flat = np.asarray(ids).ravel().tolist()

@@ -160,8 +160,8 @@ def test_bytes_that_are_no_utf8(tmp_path, name, capsys):
     assert texts(tmp_path / name, **extra, errors="replace") == ["fine", "caf\ufffd", "last"]
     assert texts(tmp_path / name, **extra, errors="skip") == ["fine", "last"]
     said = capsys.readouterr().err
-    assert "1 records have U+FFFD in place of bytes that are not UTF-8, first " in said
-    assert "1 records are left out for bytes that are not UTF-8, first " in said
+    assert "1 record has U+FFFD in place of bytes that are not UTF-8, first " in said
+    assert "1 record is left out for bytes that are not UTF-8, first " in said
 
 
 @pytest.mark.parametrize("name", [*FORMATS[3:], "a.jsonl.gz", "a.jsonl.xz", "a.jsonl.zst"])

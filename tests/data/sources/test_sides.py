@@ -6,6 +6,7 @@ import pytest
 
 from lm_lab.data.documents import digest
 from lm_lab.data.sources import jsonl, labelled, pairs, text
+from lm_lab.types import UserError
 
 CONTENTS = {
     text: ("a.txt", b"%s"),
@@ -66,8 +67,10 @@ def test_bytes_that_are_no_utf8_are_replaced_or_skipped(source, written, capsys)
     more = written(source, "two", b"fine")
     found = list(source.documents(source.Config(more, test_path=more, errors="skip")))
     assert [document.text for document in found] == ["fine", "fine"]
+    with pytest.raises(UserError, match=r"holds no text that is UTF-8, .*set that to replace"):
+        list(source.documents(source.Config(path, errors="skip")))
     prints = {
         source.fingerprint(source.Config(path, errors=errors)) for errors in ("refuse", "replace")
     }
     assert len(prints) == 2
-    assert "1 records have U+FFFD" in capsys.readouterr().err
+    assert "1 record has U+FFFD" in capsys.readouterr().err
