@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lm_lab.compute.parameters import by_group
-from lm_lab.nn.pooling import Pooled, pool, pool_each
+from lm_lab.nn import pooling
+from lm_lab.nn.pooling import Pooled
 from lm_lab.types import Inputs
 from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, WIDTH, distance
@@ -15,6 +16,8 @@ CLASSES = 3
 # Padding on the right, on the left, on both sides, nowhere.
 SEGMENTS = jnp.asarray([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
 X = tiny.normal(*SEGMENTS.shape, WIDTH)
+pool = jax.jit(pooling.pool, static_argnums=2)
+pool_each = jax.jit(pooling.pool_each, static_argnums=3)
 
 
 def real(row):
@@ -61,19 +64,26 @@ def test_the_models_parameters_stand_apart_and_are_those_that_it_has_alone():
 def test_it_reads_the_models_features():
     model, pooled, params, tokens = built("last")
     assert set(params) == {"model", "head"}
-    segments = jnp.where(jnp.arange(LENGTH) < jnp.asarray([[LENGTH], [5]]), 1, 0)
+    segments = (np.arange(LENGTH) < np.asarray([[LENGTH], [5]])).astype(np.int32)
     inputs = Inputs(tokens, segments)
-    features = model.apply({"params": params["model"]}, inputs, method="features")
-    expected = (
-        np.stack([features[0, -1], features[1, 4]]) @ params["head"]["kernel"]
-        + params["head"]["bias"]
-    )
-    logits: Any = pooled.apply({"params": params}, inputs)
-    assert (logits.shape, logits.dtype) == ((2, 1, CLASSES), jnp.float32)
+
+    @jax.jit
+    def outputs(params):
+        vector: Any = pooled.apply({"params": params}, inputs, method="features")
+        return (
+            model.apply({"params": params["model"]}, inputs, method="features"),
+            pooled.apply({"params": params}, inputs),
+            vector,
+            pooled.apply({"params": params}, vector, method="readout"),
+        )
+
+    features, logits, vector, read_out = jax.tree.map(np.asarray, outputs(params))
+    kernel, bias = (np.asarray(params["head"][name]) for name in ("kernel", "bias"))
+    expected = np.stack([features[0, -1], features[1, 4]]) @ kernel + bias
+    assert (logits.shape, logits.dtype) == ((2, 1, CLASSES), np.float32)
     assert distance(logits[:, 0], expected) < ROUNDING
-    vector: Any = pooled.apply({"params": params}, inputs, method="features")
     assert vector.shape == (2, 1, WIDTH)
-    assert distance(pooled.apply({"params": params}, vector, method="readout"), logits) == 0
+    assert distance(read_out, logits) == 0
 
 
 @pytest.mark.parametrize("pooling", ["first", "last", "mean"])
@@ -89,13 +99,18 @@ def test_texts_that_share_a_row_are_pooled_as_if_each_had_a_row(pooling):
 def test_a_model_says_of_packed_texts_what_it_says_of_each_alone():
     _, pooled, params, tokens = built("last")
     assert LENGTH >= 8
-    segments = jnp.where(jnp.arange(LENGTH) < 5, 1, jnp.where(jnp.arange(LENGTH) < 8, 2, 0))
-    segments = jnp.broadcast_to(segments, tokens.shape)
-    places = jnp.where(jnp.arange(LENGTH) < 5, jnp.arange(LENGTH), jnp.arange(LENGTH) - 5)
-    ids = jnp.broadcast_to(jnp.asarray([1, 2]), (len(tokens), 2))
-    packed = Inputs(tokens, segments, jnp.broadcast_to(places, tokens.shape), pooled=ids)
-    together: Any = pooled.apply({"params": params}, packed)
+    tokens, slots = np.asarray(tokens), np.arange(LENGTH)
+    segments, places, ids = (
+        np.broadcast_to(np.asarray(row, np.int32), (len(tokens), len(row)))
+        for row in (np.repeat([1, 2, 0], [5, 3, LENGTH - 8]), slots - 5 * (slots >= 5), [1, 2])
+    )
+
+    @jax.jit
+    def logits(inputs: Inputs) -> Any:
+        return pooled.apply({"params": params}, inputs)
+
+    together = np.asarray(logits(Inputs(tokens, segments, places, pooled=ids)))
     assert together.shape == (len(tokens), 2, CLASSES)
     for text, (first, end) in enumerate(((0, 5), (5, 8))):
-        alone = pooled.apply({"params": params}, Inputs(tokens[:, first:end]))
+        alone = np.asarray(logits(Inputs(tokens[:, first:end])))
         assert distance(together[:, text], alone[:, 0]) < ROUNDING

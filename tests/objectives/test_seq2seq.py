@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.special import log_softmax
 
 from lm_lab import registry
 from lm_lab.contracts import ModelInfo
@@ -26,7 +27,7 @@ def padded(sizes, length, seed):
     there = np.arange(length) < np.array(sizes)[:, None]
     tokens = np.random.default_rng(seed).integers(6, VOCABULARY.size, (len(sizes), length)) * there
     tokens[np.arange(len(sizes)), np.array(sizes) - 1] = VOCABULARY.end_of_document
-    return jnp.asarray(tokens, jnp.int32), jnp.asarray(there, jnp.int32)
+    return tokens.astype(np.int32), there.astype(np.int32)
 
 
 def examples(extra=0):
@@ -38,9 +39,9 @@ def examples(extra=0):
     if extra:
         short = examples()
         assert short.context is not None
-        context = jnp.zeros_like(context).at[:, :6].set(short.context)
-        tokens = jnp.zeros_like(tokens).at[:, :5].set(short.tokens)
-    return Examples(tokens, 2.0 * segments, segments, context, context_segments)
+        context = np.pad(short.context, ((0, 0), (0, extra)))
+        tokens = np.pad(short.tokens, ((0, 0), (0, extra)))
+    return Examples(tokens, np.float32(2) * segments, segments, context, context_segments)  # type: ignore[arg-type]
 
 
 def info(family):
@@ -52,29 +53,40 @@ def setting(family, **changes):
     """(model, parameters, complete settings) of a family."""
     model = tiny.model(family)
     settings = seq2seq.complete(seq2seq.Config(**changes), info(family))
-    batch = seq2seq.make(settings, 5, VOCABULARY).prepare(jax.random.key(0), examples())
-    return model, tiny.params_of(model, batch.inputs), settings
+    prepare = seq2seq.make(settings, 5, VOCABULARY).prepare
+    inputs = jax.eval_shape(prepare, jax.random.key(0), examples()).inputs
+    return model, tiny.params_of(model, inputs), settings
 
 
 def sums(model, params, settings, given):
     objective = seq2seq.make(settings, 5, VOCABULARY)
-    batch = objective.prepare(jax.random.key(0), given)
-    return objective.loss(jax.jit(model.apply)({"params": params}, batch.inputs), batch)
+
+    @jax.jit
+    def of(params, given):
+        batch = objective.prepare(jax.random.key(0), given)
+        return objective.loss(model.apply({"params": params}, batch.inputs), batch)
+
+    return of(params, given)
 
 
 def by_hand(model, params, settings, given):
     """The sum over rows of the target's log likelihood, each row alone and without padding."""
-    total, apply = 0.0, jax.jit(model.apply)
+
+    @jax.jit
+    def logits_of(inputs):
+        return model.apply({"params": params}, inputs)[0]
+
+    total = 0.0
     for row, (size, count) in enumerate(zip(SOURCES, TARGETS)):
         source, target = given.context[row, :size], given.tokens[row, :count]
         if settings.form == "context":
-            start = jnp.concatenate([jnp.array([VOCABULARY.size]), target[:-1]])
-            logits = apply({"params": params}, Inputs(start[None], context=source[None]))[0]
+            start = np.array([VOCABULARY.size, *target[:-1]])
+            logits = np.asarray(logits_of(Inputs(start[None], context=source[None])))
         else:
-            both = jnp.concatenate([source, target[:-1]])
-            prefix = (jnp.arange(len(both)) < size)[None] if settings.prefix else None
-            logits = apply({"params": params}, Inputs(both[None], prefix=prefix))[0, size - 1 :]
-        total -= float(jax.nn.log_softmax(logits)[jnp.arange(count), target].sum())
+            both = np.concatenate([source, target[:-1]])
+            prefix = (np.arange(len(both)) < size)[None] if settings.prefix else None
+            logits = np.asarray(logits_of(Inputs(both[None], prefix=prefix)))[size - 1 :]
+        total -= float(log_softmax(logits, axis=-1)[np.arange(count), target].sum())
     return total
 
 
@@ -100,11 +112,9 @@ def test_pairs_in_one_row_are_learnt_as_in_rows_of_their_own():
     apart = examples()
 
     def joined(tokens, sizes):
-        row = jnp.concatenate([tokens[number, :size] for number, size in enumerate(sizes)])
-        segments = jnp.concatenate(
-            [jnp.full(size, number + 1) for number, size in enumerate(sizes)]
-        )
-        return jnp.pad(row, (0, 2))[None], jnp.pad(segments, (0, 2))[None]
+        row = np.concatenate([tokens[number, :size] for number, size in enumerate(sizes)])
+        segments = np.repeat(np.arange(len(sizes)) + 1, sizes)
+        return np.pad(row, (0, 2))[None], np.pad(segments, (0, 2))[None]
 
     (context, context_segments), (tokens, segments) = (
         joined(apart.context, SOURCES),
@@ -151,13 +161,19 @@ def test_a_penalty_is_learnt():
 @pytest.mark.parametrize("family", ["decoder", "encoder_decoder"])
 def test_what_the_prompt_gives_is_what_training_gave_before_the_first_target(family):
     model, params, settings = setting(family)
-    batch = seq2seq.make(settings, 5, VOCABULARY).prepare(jax.random.key(0), examples())
-    prompt = seq2seq.prompt(settings, VOCABULARY, examples())
-    first = int(batch.weights[0].argmax())
-    assert (batch.weights[:, :first] == 0).all()
-    taught = jax.jit(model.apply)({"params": params}, batch.inputs)[:, first]
-    given = jax.jit(model.apply)({"params": params}, prompt)[:, -1]
-    assert tiny.distance(given, taught) < tiny.ROUNDING
+    prepare = seq2seq.make(settings, 5, VOCABULARY).prepare
+
+    @jax.jit
+    def taught_and_given(examples):
+        batch = prepare(jax.random.key(0), examples)
+        prompt = seq2seq.prompt(settings, VOCABULARY, examples)
+        inputs = (batch.inputs, prompt)
+        return batch.weights, [model.apply({"params": params}, each) for each in inputs]
+
+    weights, (taught, given) = jax.tree.map(np.asarray, taught_and_given(examples()))
+    first = int(weights[0].argmax())
+    assert (weights[:, :first] == 0).all()
+    assert tiny.distance(given[:, -1], taught[:, first]) < tiny.ROUNDING
 
 
 def test_lengths_and_special_ids():

@@ -6,8 +6,9 @@ import json
 import math
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from lm_lab.engine.sharding import unbox
 from lm_lab.train import restore
@@ -34,9 +35,8 @@ def stored(directory, family, objective, **model):
     (directory / "config.json").write_text(json.dumps(resolved))
     init, hyper = assemble(tiny.bound(experiment)).init, hyper_of(experiment)
     state = jax.jit(lambda: unbox(init(hyper, {})))()
-    params = jax.tree.map(
-        lambda x: x * 3, state.params
-    )  # far from uniform, so that contexts matter
+    # far from uniform, so that contexts matter
+    params = jax.tree.map(lambda x: np.asarray(x) * np.float32(3), state.params)
     restore.write_params(directory, jax.device_get(params))
     return experiment, params
 
@@ -52,26 +52,26 @@ def one_by_one(model, params, objective, ids):
     text, total = [END, *ids], 0.0
     for place in range(1, len(text)):
         first = (place - 1) // scored * scored + 1  # of the tokens that are scored together
-        before = jnp.asarray([text[max(0, first - given) : place]])
+        before = np.asarray([text[max(0, first - given) : place]])
         inputs = Inputs(before)
         if objective == "prefix":
             inputs = Inputs(
-                before, prefix=jnp.arange(before.shape[1])[None] < before.shape[1] - (place - first)
+                before, prefix=np.arange(before.shape[1])[None] < before.shape[1] - (place - first)
             )
         elif objective == "continuation":
             inputs = Inputs(
-                jnp.asarray([text[first - 1 : place]]),
-                context=jnp.asarray([text[max(0, first - given) : first]]),
+                np.asarray([text[first - 1 : place]]),
+                context=np.asarray([text[max(0, first - given) : first]]),
             )
         elif objective == "masked":
             block = (place - 1) // LENGTH * LENGTH
             row, hidden = list(ids[block : block + LENGTH]), place - 1 - block
             row[hidden] = END + 1
-            logits = apply(Inputs(jnp.asarray([row])))[0, hidden]
-            total -= jax.nn.log_softmax(logits)[text[place]]
+            logits = np.asarray(apply(Inputs(np.asarray([row]))))[0, hidden]
+            total -= log_softmax(logits)[text[place]]
             continue
-        logits = apply(inputs)[0, -1]
-        total -= jax.nn.log_softmax(logits)[text[place]]
+        logits = np.asarray(apply(inputs))[0, -1]
+        total -= log_softmax(logits)[text[place]]
     return float(total)
 
 

@@ -2,15 +2,16 @@
 answers.
 """
 
+from functools import partial
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lm_lab.evaluation.metrics import transduction
 from lm_lab.objectives import seq2seq
 from tests import tiny
-from tests.objectives.test_seq2seq import VOCABULARY, examples, setting
+from tests.objectives.test_seq2seq import VOCABULARY, examples, setting, sums
 
 LENGTH = 20
 
@@ -23,7 +24,7 @@ def written(family, beams=1, **changes):
 
     # A batch of sources, and one of which only the first is no padding.
     eval_set = jax.tree.map(
-        lambda x: jnp.stack([x, x * (jnp.arange(3) < 1).reshape(-1, *[1] * (x.ndim - 1))]),
+        lambda x: np.stack([x, x * (np.arange(3) < 1).reshape(-1, *[1] * (x.ndim - 1))]),
         examples(),
     )
     writer = transduction.Writer(model, prompt, LENGTH, VOCABULARY.end_of_document, beams)
@@ -32,25 +33,25 @@ def written(family, beams=1, **changes):
 
 def naive(model, params, settings, row):
     """Greedy, without a cache, one whole pass a token."""
-    prompt = seq2seq.prompt(
-        settings, VOCABULARY, jax.tree.map(lambda x: x[row : row + 1], examples())
-    )
-    tokens, segments = prompt.tokens, prompt.segments
+    given = jax.tree.map(lambda x: x[row : row + 1], examples())
+    prompt = jax.jit(partial(seq2seq.prompt, settings, VOCABULARY))(given)
+    tokens, segments = np.asarray(prompt.tokens), prompt.segments
     assert segments is not None
     found = []
     apply = jax.jit(model.apply)
     for _ in range(LENGTH):
         # Padding on the right keeps the shape, so that this compiles once.
         wide = ((0, 0), (0, LENGTH - len(found)))
-        there = jnp.pad(segments, wide)
-        positions = jnp.maximum(jnp.cumsum(there, 1) - 1, 0)
-        inputs = prompt._replace(tokens=jnp.pad(tokens, wide), segments=there, positions=positions)
-        token = int(apply({"params": params}, inputs)[0, tokens.shape[1] - 1].argmax())
+        there = np.pad(segments, wide)
+        positions = np.maximum(np.cumsum(there, 1, dtype=np.int32) - 1, 0)
+        inputs = prompt._replace(tokens=np.pad(tokens, wide), segments=there, positions=positions)
+        logits = np.asarray(apply({"params": params}, inputs))
+        token = int(logits[0, tokens.shape[1] - 1].argmax())
         if token == VOCABULARY.end_of_document:
             break
         found.append(token)
-        tokens = jnp.concatenate([tokens, jnp.full((1, 1), token)], 1)
-        segments = jnp.concatenate([segments, jnp.ones((1, 1), jnp.int32)], 1)
+        tokens = np.append(tokens, np.full((1, 1), token, np.int32), 1)
+        segments = np.append(segments, np.ones((1, 1), np.int32), 1)
     return found
 
 
@@ -66,19 +67,17 @@ def test_greedy_is_the_likeliest_token_after_token(family):
 def test_a_beam_finds_nothing_less_likely():
     model, params, settings, greedy = written("decoder")
     *_, searched = written("decoder", beams=4)
-    objective, apply = seq2seq.make(settings, LENGTH, VOCABULARY), jax.jit(model.apply)
 
     def rate(rows):
         """Nats a token of each."""
         for row, ids in enumerate(rows[:3]):
-            target = jnp.asarray([*ids, VOCABULARY.end_of_document][:LENGTH], jnp.int32)[None]
+            target = np.asarray([*ids, VOCABULARY.end_of_document][:LENGTH], np.int32)[None]
             given = jax.tree.map(lambda x, row=row: x[row : row + 1], examples())
             given = given._replace(
-                tokens=target, bytes=0.0 * target, segments=jnp.ones_like(target)
+                tokens=target, bytes=np.zeros(target.shape), segments=np.ones_like(target)
             )
-            batch = objective.prepare(jax.random.key(0), given)
-            found = objective.loss(apply({"params": params}, batch.inputs), batch)
-            yield float(found["nll"] / found["weight"])
+            found = sums(model, params, settings, given)
+            yield float(found["nll"]) / float(found["weight"])
 
     for one, other in zip(rate(searched), rate(greedy)):
         assert one <= other + tiny.ROUNDING * other
