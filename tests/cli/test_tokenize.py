@@ -50,7 +50,7 @@ def test_what_it_writes_is_read_again(words_of, tmp_path, capsys):
     with pytest.raises(UserError, match=r"learnt by the tokenizer 'words'.*is 'characters'"):
         tokenize.run(characters)
     out.write_bytes(out.read_bytes()[:-4])
-    with pytest.raises(UserError, match=r"vocabulary .* is damaged"):
+    with pytest.raises(UserError, match=r"vocabulary_file .*: damaged"):
         tokenize.run([*words_of, f"--vocabulary_file={out}"])
 
 
@@ -61,7 +61,7 @@ def test_what_it_writes_is_read_again(words_of, tmp_path, capsys):
         (["--source=txt"], "did you mean 'text'"),
         (["--source=text"], r"config\.data\.source\.path is missing"),
         (["--source=synthetic", "--out=x"], "'byte' learns nothing; leave it out"),
-        (["--source=synthetic", "--tokenizer=words", "--vocabulary_file=none"], "cannot read it"),
+        (["--source=synthetic", "--tokenizer=words", "--vocabulary_file=none"], "cannot be read"),
         (["--source=synthetic", "there"], "unexpected argument 'there'"),
     ],
 )

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from lm_lab import registry, schema
+from lm_lab import registry
 from lm_lab.engine import sharding
 from lm_lab.laws import models as laws
 from lm_lab.laws import settings
+from lm_lab.plain import plain
 from tests import tiny
 from tests.tiny import LENGTH, ROUNDING, VOCAB, WIDTH, distance
 
@@ -55,7 +56,7 @@ def variants(family):
     """The family as it is by default, and with every other option of a choice that its laws may
     depend on.
     """
-    default = schema.plain(tiny.model(family).cfg)
+    default = plain(tiny.model(family).cfg)
     names = ("positions", "feed_forward", "block")
     changes = [
         {name: option}

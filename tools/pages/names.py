@@ -102,13 +102,13 @@ def _paragraph(text: str) -> str:
 
 
 def contract_classes() -> list[type]:
-    """The contracts, in the order of their file."""
+    """The contracts; lm_lab.contracts gives those of optimizers from a file of their own."""
     found = [
         value
         for value in vars(contracts).values()
         if inspect.isclass(value)
         and issubclass(value, tuple)
-        and value.__module__ == "lm_lab.contracts"
+        and value.__module__ in ("lm_lab.contracts", "lm_lab.optimizer_contract")
     ]
     return [value for value in found if hasattr(value, "_fields")]
 
