@@ -12,6 +12,7 @@ from lm_lab import registry
 from lm_lab.report import formatting, forms, page, style, tables
 from lm_lab.report.analyses.isoflop import figures
 from lm_lab.report.analyses.isoflop.results import Results, Settings, analyse
+from lm_lab.runs.sweep import read_sweep
 from lm_lab.scaling.conditions import best_of_each
 from lm_lab.scaling.contract import Form, FormFit
 from lm_lab.scaling.records import Caution, IsoflopAnalysis, Predictor, Refusal, Surface
@@ -266,7 +267,8 @@ def fit(
     spread = {"level": level, "draws": resamples, "seed": seed}
     values = {"held_out_budget": held_out_budget, "predictor": predictor, **spread}
     settings = build(Settings, values, "fit")
-    source, where = _columns_of(table)
+    source, where, known = _columns_of(table)
+    columns = {**known, **(columns or {})}
     if law != ISOFLOP:
         if held_out_budget is not None:
             raise UserError(f"held_out_budget is read with law={ISOFLOP!r} alone; leave it out")
@@ -284,7 +286,7 @@ def fit(
 def _table_of(
     form: Form,
     source: Columns,
-    columns: Mapping[str, str] | None,
+    columns: Mapping[str, str],
     rows: Mapping[str, str] | None,
     where: str,
 ) -> Table:
@@ -306,11 +308,15 @@ def read_form(name: str) -> Form:
     return registry.load_value(FORMS, "FORM", Form, name, "law")
 
 
-def _columns_of(table: Source) -> tuple[Columns, str]:
-    """(the columns of a table, its name): a sweep's directory, or what `read_columns` takes."""
+def _columns_of(table: Source) -> tuple[Columns, str, dict[str, str]]:
+    """(the columns of a table, its name, columns whose unit their names do not say): of a sweep's
+    directory, or of what `read_columns` takes.
+    """
     if isinstance(table, str | Path):
         directory = Path(table).expanduser()
         if (directory / "sweep.json").is_file():
-            rows = sweeps.collect(directory)
-            return {key: [row.get(key) for row in rows] for key in rows[0]}, str(directory)
-    return read_columns(table)
+            sweep = read_sweep(directory)
+            rows = sweeps.rows_of(sweep.runs, directory)
+            columns = {key: [row.get(key) for row in rows] for key in rows[0]}
+            return columns, str(directory), {"loss": f"loss:nats/{sweep.loss_unit}"}
+    return *read_columns(table), {}

@@ -9,7 +9,6 @@ from typing import Any
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import read_metrics, read_result
 from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, read_table, run_directory
-from lm_lab.schema import chosen_name
 from lm_lab.types import UserError
 from lm_lab.values import table_value
 
@@ -41,12 +40,10 @@ class Sweep:
         """Rows of runs that diverged, failed or were never run."""
         return [row for row in self.rows if row.get("status") != "complete"]
 
-    @cached_property
+    @property
     def unit(self) -> str:
-        """The unit of a loss: "byte" if every run's tokenizer gives bytes, else "token"."""
-        sections = [run.config.get("data", {}) for run in self.study.runs]
-        is_bytes = sections and all(_is_byte(data.get("tokenizer")) for data in sections)
-        return "byte" if is_bytes else "token"
+        """What a loss is in nats of, a "byte" or a "token"."""
+        return self.study.loss_unit
 
     @cached_property
     def results(self) -> dict[str, dict[str, Any]]:
@@ -102,10 +99,6 @@ def read(directory: Path) -> Sweep:
             f"{directory}: none of the {len(rows)} runs is complete; finish them with lm-lab sweep"
         )
     return sweep
-
-
-def _is_byte(tokenizer: Any) -> bool:
-    return chosen_name(tokenizer, "name", None) == "byte"
 
 
 def _name(row: Row) -> str:

@@ -13,12 +13,13 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lm_lab.runs import forecasts, versions
 from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.forecasts import Registered
 from lm_lab.runs.reading import Unreadable, misfit, read_object
+from lm_lab.schema import chosen_name
 from lm_lab.types import UserError
 
 Row = dict[str, Any]
@@ -85,6 +86,13 @@ class SweepRecord:
     former: list[Planned] = dataclasses.field(default_factory=list)  # the study has them no more
     proposed: list[list[dict[str, Any]]] = dataclasses.field(default_factory=list)
     """The points that a search has proposed, by round."""
+
+    @property
+    def loss_unit(self) -> Literal["byte", "token"]:
+        """What a loss is in nats of: a "byte" if every run's tokenizer gives bytes."""
+        sections = [run.config.get("data", {}) for run in self.runs]
+        names = {chosen_name(data.get("tokenizer"), "name", None) for data in sections}
+        return "byte" if names == {"byte"} else "token"
 
 
 TYPES: dict[str, type] = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import lm_lab
 from lm_lab.report import curves, stored, write
 from lm_lab.runs.trust import trusting
 from lm_lab.types import UserError
@@ -82,6 +83,8 @@ def test_losses_of_bytes_are_a_byte(report, page):
     lines = curves.budget_lines([(row["name"], row["budget_flops"]) for row in read.finished], None)
     drawing = curves.draw(lines, read.curves, read.unit)
     assert drawing.axes[0].get_ylabel() == "training loss (nats per byte)"
+    assert lm_lab.fit(report, resamples=20).table.unit == "byte"
+    assert lm_lab.fit(report / "results.csv", resamples=20).table.unit == "token"  # says nothing
     read.study.runs[-1].config["data"]["tokenizer"]["name"] = "words"
     assert stored.Sweep(report, read.study, read.rows).unit == "token"
 
