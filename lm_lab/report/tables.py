@@ -29,9 +29,9 @@ class Study(stored.Sweep):
 
     table: Table
 
-    @cached_property
+    @property
     def unit(self) -> str:
-        """The unit of a loss: "byte" or "token"."""
+        """What a loss is in nats of, a "byte" or a "token"."""
         return self.table.unit
 
     @cached_property
