@@ -139,6 +139,7 @@ def describe(experiment: Experiment, plan: Plan) -> list[str]:
             )
         )
         lines.append(_row("= peak", f"{plan.call.peak:,}", "as the compiler plans it here"))
+    lines += [f"  {line}" for line in plan.whole]
     lines += ["collectives in a call"]
     lines += [_row(kind, f"{count:,}") for kind, count in plan.collectives.items()] or [
         _row("none", "")

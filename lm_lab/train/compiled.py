@@ -1,5 +1,6 @@
 """The compiled program of one or several runs, on their devices."""
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -39,11 +40,18 @@ class CompiledProgram(NamedTuple):
     placed: TrainState  # the shardings of the state of all members
     hyper: Hyper  # of all members
     feed: Feed
+    whole: list[str]  # a line for each dimension that an axis of the mesh does not divide
 
     @property
     def members(self) -> int:
         """How many runs it trains."""
         return len(self.hyper["seed"])
+
+    def warn(self) -> None:
+        """Says on stderr which rows repeat, and what the mesh does not divide."""
+        self.feed.warn_of_repeats(self.program.steps)
+        for line in self.whole:
+            print(line, file=sys.stderr, flush=True)
 
     def start(self) -> TrainState:
         """The state before step 0."""
@@ -168,7 +176,7 @@ def compile_program(
         first.mesh, program.state, task.family.attention(first.model.settings).heads or None
     )
     if check_memory:
-        state_memory.check(program, mesh, len(runs))
+        state_memory.check(program, mesh, first.mesh.zero, len(runs))
     feed = open_feed(task, program, {run.seed for run in runs})
 
     # vmap fills a GPU with small matrices; on a CPU map is as fast, and a member keeps its solo
@@ -177,7 +185,7 @@ def compile_program(
     how = how or ("map" if in_turn else "vmap")
     engine = engines.Engine(program.init, program.step, program.evaluate, _reader(feed, runs, mesh))
     engine = engines.of_members(engine, how, program.slots)
-    of_one = sharding.state_shardings(mesh, program.state)
+    of_one = sharding.state_shardings(mesh, program.state, first.mesh.zero)
     placed = sharding.population_shardings(of_one, program.slots)
     compiled = engines.jit(engine, mesh, placed)
     test = compiled.evaluate
@@ -196,6 +204,7 @@ def compile_program(
         placed,
         stack([programs.hyper_of(run) for run in runs]),
         feed._replace(eval_sets=eval_sets),
+        sharding.whole(first.mesh, program.state),
     )
 
 

@@ -27,6 +27,7 @@ class Plan(NamedTuple):
     state_bytes: dict[str, int]  # on a device, by category
     call: memory.Memory | None  # on a device; None where the compiler does not say
     collectives: dict[str, int]  # operations in the compiled call, by kind
+    whole: list[str]  # a line for each dimension that an axis of the mesh does not divide
 
 
 def plan(task: Task) -> Plan:
@@ -46,5 +47,11 @@ def plan(task: Task) -> Plan:
     compiled.feed.warn_of_repeats(program.steps)
     epochs = compiled.feed.epochs(program.steps)
     return Plan(
-        program, compiled.feed.dataset, epochs, held, memory.compiled_memory(step), collectives
+        program,
+        compiled.feed.dataset,
+        epochs,
+        held,
+        memory.compiled_memory(step),
+        collectives,
+        compiled.whole,
     )

@@ -22,7 +22,7 @@ from lm_lab.engine.nonfinite import guarded, with_policy
 from lm_lab.engine.norms import norms_by
 from lm_lab.engine.program import evaluate_slots, evaluated_params
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
-from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
+from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, placed, train_step
 from lm_lab.evaluation import likelihood
 from lm_lab.nn.roles import roles, stacked
 from lm_lab.optimizers._groups import group_settings
@@ -142,6 +142,7 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
     experiment, objective = task.experiment, task.objective
     train, compute = experiment.train, experiment.precision.compute
     gradient = gradients(model, objective, compute, task.adapter, task.carry, train.loss_chunk)
+    gradient = placed(gradient, sharding.gradient_places(experiment.mesh, trained))
     about, norms = roles(trained), None
     if train.norms != "none":
         by_layer = stacked(trained)
