@@ -262,7 +262,7 @@ def steps_of(experiment: Experiment, flops_per_step: int, targets: int) -> int:
         least = unit * horizon.steps_per_call
         raise UserError(
             f"config.train.{name} {amount:g} is below {least:g}, a call of "
-            f"{horizon.steps_per_call} steps"
+            f"{horizon.steps_per_call} steps; give more, or lower config.train.steps_per_call"
         )
     return _countable(calls * horizon.steps_per_call)
 
