@@ -39,6 +39,7 @@ NAVIGATION = {  # caption -> pages, from the root of the repository
     ],
     "Results": [
         *("docs/results", "experiments/isoflop_demo", "experiments/architectures"),
+        "experiments/horizons",
         *("experiments/tokenizers", "experiments/korean", "experiments/published"),
         *("docs/calibration", "docs/speed", "docs/reference/papers"),
     ],
