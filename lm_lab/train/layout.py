@@ -16,7 +16,7 @@ from lm_lab.train import program as programs
 from lm_lab.train import state_memory
 from lm_lab.train.program import Program
 from lm_lab.train.task import Task
-from lm_lab.types import Examples, Hyper
+from lm_lab.types import Examples, Hyper, UserError
 
 
 class Layout(NamedTuple):
@@ -61,7 +61,9 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     """
     task, runs = tasks[0], [task.experiment for task in tasks]
     first = task.experiment
-    sharding.check_fit(first.mesh, first.train.batch_size // first.train.microbatches, len(runs))
+    _check_length(task)
+    rows = first.train.batch_size // first.train.microbatches
+    sharding.check_fit(first.mesh, rows, len(runs), first.data.length)
     mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(task)
     sharding.check_split(
@@ -92,6 +94,16 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
         stack([programs.hyper_of(run) for run in runs]),
         sharding.whole(first.mesh, program.state),
     )
+
+
+def _check_length(task: Task) -> None:
+    """Raises UserError where devices would split a length that is not one text from its start."""
+    experiment = task.experiment
+    if experiment.mesh.sequence > 1 and experiment.train.carry_state:
+        raise UserError(
+            "config.mesh.sequence splits rows that begin anew, and config.train.carry_state goes "
+            "on from the row before; leave one of them out"
+        )
 
 
 def _nothing(first_step: int, steps: int, state: TrainState) -> Examples:
