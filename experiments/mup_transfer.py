@@ -1,7 +1,7 @@
 """How much loss does a large model lose if it takes the best learning rate of a small one?
 
-In the standard parametrisation and in the one by which rates carry over (lm_lab/nn/transfer.py): muP
-for a model 8 times as wide (2203.03466), CompleteP for one 4 times as deep (2505.01618). Four
+In the standard parametrisation and in the one by which rates carry over (lm_lab/nn/transfer.py):
+muP for a model 4 times as wide (2203.03466), CompleteP for one 4 times as deep (2505.01618). Four
 families learn bytes of the Python standard library's source. Each is tried at 7 peak rates and 3
 seeds: at the small size, which is the same model in either parametrisation, and at the large ones
 in both. The best rate of a size is the bottom of the parabola through the best of its grid and its
@@ -19,7 +19,7 @@ from lm_lab.sweeps.algebra import Sweep, chain, param, product
 from lm_lab.sweeps.study import Study
 
 WIDTH, DEPTH = 32, 2
-WIDE, DEEP = 256, 8
+WIDE, DEEP = 128, 8
 HEAD = 16  # features of a head, at every width
 RATES = tuple(5e-4 * 2.5**step for step in range(7))  # to 0.12
 SEEDS = (0, 1, 2)
@@ -45,7 +45,6 @@ LARGE = {
 
 
 def study() -> Study:
-    sizes = [SMALL, *(size for each in LARGE.values() for size in each.values())]
     return Study(
         name="mup_transfer",
         question=(
@@ -53,7 +52,15 @@ def study() -> Study:
             "one?"
         ),
         base=base(),
-        sweep=chain(*(runs(name, size) for size in sizes for name in MODELS)),
+        sweep=chain(
+            *(runs(name, SMALL) for name in MODELS),
+            *(
+                runs(name, size)
+                for sizes in LARGE.values()
+                for name in MODELS
+                for size in sizes.values()
+            ),
+        ),
         analysis={"kind": "transfer", "models": MODELS, "small": SMALL, "large": LARGE},
     )
 

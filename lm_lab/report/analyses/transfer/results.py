@@ -32,20 +32,17 @@ class Settings:
     level: float = setting("probability of the intervals", 0.9, low=0.5, high=0.999)
 
     def __post_init__(self) -> None:
-        for name, given in (("models", self.models), *((f"large.{k}", v) for k, v in self._large)):
+        nested = [(f"large.{size}", overrides) for size, overrides in self.large.items()]
+        for name, given in [("models", self.models), *nested]:
             if not isinstance(given, Mapping) or not all(
                 isinstance(overrides, Mapping) for overrides in given.values()
             ):
                 raise UserError(f'{name} must hold overrides by name: {{"name": {{"key": value}}}}')
 
-    @property
-    def _large(self) -> Sequence[tuple[str, object]]:
-        return [(str(name), given) for name, given in self.large.items()]
-
 
 @dataclass(frozen=True)
 class Curve:
-    """The losses of one model at one size over peak rates; the means are over seeds."""
+    """The losses of one model at one size over peak rates, means over seeds."""
 
     rates: tuple[float, ...]  # ascending
     losses: tuple[float, ...]  # means; inf where a run diverged
@@ -124,11 +121,12 @@ def analyse(rows: Sequence[Row], settings: Settings) -> Results:
     """All transfers that have runs. Raises UserError where no transfer has them."""
     transfers, absent = [], []
     for model, size, parametrisation, small, large in _cells(settings):
-        tables = [_losses(sharing(each, rows), settings) for each in (small, large)]
-        if tables[0] is None or tables[1] is None:
-            absent.append(f"{model}, {size}, {parametrisation}")
-            continue
-        transfers.append(_transfer((model, size, parametrisation), *tables, settings.level))
+        names = (model, size, parametrisation)
+        first, second = (_losses(sharing(each, rows), settings) for each in (small, large))
+        if first is None or second is None:
+            absent.append(", ".join(names))
+        else:
+            transfers.append(_transfer(names, first, second, settings.level))
     if not transfers:
         raise UserError("no size has complete runs at three rates; finish the sweep")
     return Results(settings, tuple(transfers), tuple(absent))
@@ -177,15 +175,17 @@ def _transfer(
     ways = [each.draws(np.random.default_rng(index)) for index, each in enumerate((small, large))]
     drawn = []
     for (small_choice, small_loss), (choice, loss) in zip(*ways):
-        rate, small_best, _ = _best(small.rates, small_choice, small_loss)
-        own_rate, own_best, _ = _best(large.rates, choice, loss)
+        rate, small_best = _best(small.rates, small_choice, small_loss)
+        own_rate, own_best = _best(large.rates, choice, loss)
         drawn.append((rate, small_best, own_rate, own_best, _at(large.rates, loss, rate)))
     rates, small_bests, own_rates, own_bests, carried = np.array(drawn).T
     with np.errstate(invalid="ignore"):
         lost = carried / own_bests - 1
 
     def of(values: Array) -> Estimate:
-        return estimate(float(values[0]), values[1:] if len(values) > 1 else None, level)
+        finite = values[np.isfinite(values)]
+        has_draws = np.isfinite(values[0]) and len(finite) > 1
+        return estimate(float(values[0]), finite[1:] if has_draws else None, level)
 
     return Transfer(
         *names,
@@ -211,11 +211,11 @@ def _curve(losses: _Losses, best_rate: Estimate, best_loss: Estimate) -> Curve:
     )
 
 
-def _best(rates: Array, choice: Array, losses: Array) -> tuple[float, float, bool]:
-    """(best rate by `choice`, the loss there by the other text, whether it is inside the grid)."""
-    rate, weights, inside = optimum(rates, choice)
+def _best(rates: Array, choice: Array, losses: Array) -> tuple[float, float]:
+    """(best rate by `choice`, the loss there by the other text)."""
+    rate, weights, _ = optimum(rates, choice)
     used = weights != 0
-    return rate, float(weights[used] @ losses[used]), inside
+    return rate, float(weights[used] @ losses[used])
 
 
 def _at(rates: Array, losses: Array, rate: float) -> float:
