@@ -85,6 +85,7 @@ def expected(hint: Any) -> str:
         float: "a number",
         str: "text",
         bool: "True or False",
+        dict: "a mapping",
         type(None): "None",
     }
     return names.get(hint, str(hint))

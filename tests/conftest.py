@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,18 +87,27 @@ def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
 TOGETHER = ("tests/cli/", "tests/train/", "tests/report/", "tests/evaluation/")  # the longest first
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def group_of(nodeid: str) -> str:
+    """What stays in one process: a file, or a folder whose files share runs or a report."""
+    return next((name for name in TOGETHER if nodeid.startswith(name)), nodeid.partition("::")[0])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests of a file in one process, and those of folders whose files share runs or a
-    report. These folders come first, so that only short files are left for the end.
-    """
+    """The folders come first, so that only short files are left for the end."""
+    items.sort(key=lambda item: [name != group_of(item.nodeid) for name in TOGETHER])
 
-    def folder(item: pytest.Item) -> str | None:
-        return next((name for name in TOGETHER if item.nodeid.startswith(name)), None)
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(folder(item) or item.location[0]))
-    items.sort(key=lambda item: [name != folder(item) for name in TOGETHER])
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Gives each process whole groups, so that programs and fixtures are made once."""
+    # not --dist=loadgroup: pytest 9.2 ignores how pytest-xdist 3.8 marks the groups
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Groups(config, log)
 
 
 def pytest_collection_finish() -> None:

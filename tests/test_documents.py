@@ -40,6 +40,23 @@ def test_links_and_named_files_exist():
     assert missing == []
 
 
+def test_links_to_a_heading_lead_to_one():
+    missing = [
+        f"{page}: {name}#{anchor}"
+        for page, text in PAGES.items()
+        for name, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text)
+        if anchor not in _anchors((ROOT / page).parent / name if name else ROOT / page)
+    ]
+    assert missing == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site name them."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_page_is_in_the_table_of_contents():
     assert [
         page for page in PAGES if f"({page.removeprefix('docs/')})" not in _contents(page)

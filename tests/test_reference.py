@@ -9,6 +9,7 @@ import pytest
 
 import lm_lab
 from lm_lab import registry, schema
+from lm_lab.cli.choice_table import CHOICES, choice_of
 from lm_lab.cli.main import COMMANDS
 from lm_lab.train.experiment import Experiment
 from tests.test_house import ROOT, none
@@ -45,6 +46,14 @@ def test_every_key_is_there_with_its_meaning():
     missing = every - set(rows)
     none([f"{key}: not on the page of keys" for key in sorted(missing)])
     none([f"{key}: no meaning" for key, row in rows.items() if len(row.split("|")) < 3])
+
+
+def test_every_key_of_an_analysis_a_searcher_and_an_executor_is_there():
+    page = keys.page()
+    for name, choice in CHOICES.items():
+        for option in registry.names(choice.kind):
+            listed = [entry.key for entry in choice_of(f"{name}.{option}") if entry.key]
+            none([key for key in listed if f"\n| `{key}` |" not in page])
 
 
 def test_which_family_reads_a_key_is_what_its_config_says():

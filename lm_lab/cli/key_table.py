@@ -44,7 +44,7 @@ def section_of(name: str) -> list[Entry]:
     "data.source.text". Raises UserError where there is none.
     """
     if name in OTHERS:
-        return [heading(_first_sentence(OTHERS[name].__doc__)), *_entries(OTHERS[name], "")]
+        return [heading(first_sentence(OTHERS[name].__doc__)), *entries_of(OTHERS[name], "")]
     cls, prefix, parts = Experiment, "", name.split(".")
     while parts:
         part, *parts = parts
@@ -59,7 +59,7 @@ def section_of(name: str) -> list[Entry]:
             return _of_module(field, ".".join(parts), key)
         else:
             return list(_of_field(field, get_type_hints(cls)[part], prefix))
-    return [heading(_first_sentence(cls.__doc__)), *_entries(cls, prefix)]
+    return [heading(first_sentence(cls.__doc__)), *entries_of(cls, prefix)]
 
 
 def _of_module(field: dataclasses.Field, name: str, key: str, indent: int = 0) -> list[Entry]:
@@ -68,13 +68,13 @@ def _of_module(field: dataclasses.Field, name: str, key: str, indent: int = 0) -
     cls = modules.settings(name, f"config.{key}")
     module = sys.modules[modules.path(name)]
     key = key if "modules" in field.metadata else f"{key}.LABEL"
-    about = f"{key}.{field.metadata['tag']}={name}: {_first_sentence(module.__doc__)}"
-    return [heading(about, indent), *_entries(cls, f"{key}.", indent)]
+    about = f"{key}.{field.metadata['tag']}={name}: {first_sentence(module.__doc__)}"
+    return [heading(about, indent), *entries_of(cls, f"{key}.", indent)]
 
 
 def entries(deep: bool = False) -> list[Entry]:
     """The keys of all sections; with `deep` also those of every option of their choices."""
-    return list(_entries(Experiment, "", deep=deep))
+    return list(entries_of(Experiment, "", deep=deep))
 
 
 def matching(found: list[Entry], word: str) -> list[Entry]:
@@ -94,7 +94,8 @@ def matching(found: list[Entry], word: str) -> list[Entry]:
     return matches
 
 
-def _entries(cls: type, prefix: str, indent: int = 0, deep: bool = False) -> Iterator[Entry]:
+def entries_of(cls: type, prefix: str, indent: int = 0, deep: bool = False) -> Iterator[Entry]:
+    """The keys that a settings class reads, each with the prefix."""
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):
         yield from _of_field(field, hints[field.name], prefix, indent, deep)
@@ -107,7 +108,7 @@ def _of_field(
     key, about = f"{prefix}{field.name}", field.metadata
     if "section" in about:
         yield heading(f"{key}: {about['doc']}", indent)
-        yield from _entries(about["section"], f"{key}.", indent, deep)
+        yield from entries_of(about["section"], f"{key}.", indent, deep)
     elif "modules" in about:
         names = about["modules"].names()
         if not prefix:
@@ -125,7 +126,7 @@ def _of_field(
             yield from _of_module(field, name, key, indent + 1)
     elif "by_label" in about:
         yield heading(f"{key}.LABEL: {about['doc']}", indent)
-        yield from _entries(about["by_label"], f"{key}.LABEL.", indent, deep)
+        yield from entries_of(about["by_label"], f"{key}.LABEL.", indent, deep)
     elif "options" in about:
         default = option_name(field, field.default)
         shown = "; ".join([", ".join(about["options"]), *_condition(field)])
@@ -133,7 +134,7 @@ def _of_field(
         for name, settings in about["options"].items():
             if dataclasses.fields(settings):
                 yield heading(f"with {key}.name={name}:", indent + 1)
-                yield from _entries(settings, f"{key}.", indent + 1, deep)
+                yield from entries_of(settings, f"{key}.", indent + 1, deep)
     else:
         yield Entry(key, _default(field.default), about["doc"], indent, _kind(field, hint))
 
@@ -164,7 +165,8 @@ def _default(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _first_sentence(docstring: str | None) -> str:
+def first_sentence(docstring: str | None) -> str:
+    """The first sentence of a docstring, without its full stop."""
     return " ".join((docstring or "").split()).split(". ")[0].removesuffix(".")
 
 

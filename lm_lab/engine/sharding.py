@@ -1,60 +1,72 @@
-"""The one place that knows meshes: logical axes (nn/linear.py) onto mesh axes."""
+"""The one place that knows meshes: their axes, what lies where, and how arrays get there."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
-from flax.linen import spmd
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from lm_lab.engine import placement
+from lm_lab.engine.placement import ROWS
+from lm_lab.engine.placement import unbox as unbox
 from lm_lab.engine.state import FROZEN, Slots, TrainState, divide, unite
 from lm_lab.schema import setting
 from lm_lab.types import PyTree, UserError
 
-AXES = ("population", "data", "fsdp", "tensor")
+AXES = ("population", "replica", "data", "fsdp", "tensor")
 
-RULES = (
-    ("batch", ("data", "fsdp")),
-    ("width", "fsdp"),
-    ("inner", "tensor"),
-    ("vocab", "tensor"),
-    ("expert", None),  # every device has a part of each expert, so their number does not matter
-    ("length", None),
-    ("layers", None),
-)
+# The logical axes of activations; those of parameters and of all that is stored: placement.rules.
+RULES = (("batch", ROWS), ("vocab", "tensor"), ("length", None))
+
+
+def _devices(doc: str) -> int:
+    return setting(doc, 1, low=1, changes_result=False)
 
 
 @dataclass(frozen=True)
 class Config:
-    """The fields of a config's mesh section: devices along each axis."""
+    """The fields of a config's mesh section: devices along each axis, and what `data` splits."""
 
-    population: int = setting(
-        "devices over which the members of a population are spread", 1, low=1, changes_result=False
+    population: int = _devices("devices over which the members of a population are spread")
+    replica: int = _devices(
+        "devices over which the batch alone is split: copies of the rest, over the slowest links"
     )
-    data: int = setting("devices over which the batch is split", 1, low=1, changes_result=False)
-    fsdp: int = setting(
-        "devices over which the batch and the parameters are split (1910.02054, stage 3)",
-        1,
-        low=1,
+    data: int = _devices("devices over which the batch is split, and what zero says")
+    zero: int = setting(
+        "what data splits beside the batch (1910.02054): 0 nothing, 1 the optimizer's state, "
+        "2 gradients too, 3 parameters too",
+        0,
+        low=0,
+        high=3,
         changes_result=False,
     )
-    tensor: int = setting(
-        "devices over which heads, feed-forward and vocabulary are split (1909.08053)",
-        1,
-        low=1,
-        changes_result=False,
+    fsdp: int = _devices(
+        "devices over which the batch and the parameters are split (1910.02054, stage 3)"
     )
+    tensor: int = _devices(
+        "devices over which heads, feed-forward and vocabulary are split (1909.08053)"
+    )
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Devices along each axis, the outermost first."""
+        return {axis: getattr(self, axis) for axis in AXES}
 
     @property
     def devices(self) -> int:
         """Devices in all."""
-        return math.prod(astuple(self))
+        return math.prod(self.sizes.values())
+
+    @property
+    def row_devices(self) -> int:
+        """Devices over which the rows of a batch are split."""
+        return math.prod(self.sizes[axis] for axis in ROWS)
 
 
 def provide_devices(config: Config, processes: int = 1) -> None:
@@ -70,23 +82,21 @@ def make_mesh(config: Config) -> Mesh:
     """
     count, processes = jax.device_count(), jax.process_count()
     if config.devices > count or (processes > 1 and config.devices < count):
-        sizes = " x ".join(f"{name} {size}" for name, size in zip(AXES, astuple(config)))
+        sizes = " x ".join(f"{name} {size}" for name, size in config.sizes.items())
         have = f"the {processes} processes have" if processes > 1 else "there are"
         raise UserError(f"config.mesh asks for {config.devices} devices ({sizes}); {have} {count}")
     types = (AxisType.Auto,) * len(AXES)
-    return jax.make_mesh(
-        astuple(config), AXES, axis_types=types, devices=jax.devices()[: config.devices]
-    )
+    shape, devices = tuple(config.sizes.values()), jax.devices()[: config.devices]
+    return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
 
 
 def check_fit(config: Config, rows: int, members: int) -> None:
     """Raises UserError where the mesh does not divide the rows of a
     (micro)batch, or the members.
     """
-    if rows % (config.data * config.fsdp):
+    if rows % config.row_devices:
         raise UserError(
-            f"config.mesh: data {config.data} x fsdp {config.fsdp} do not divide the {rows} "
-            "rows of a microbatch; "
+            f"config.mesh: {_listed(config, ROWS)} do not divide the {rows} rows of a microbatch; "
             "change config.train.batch_size or the mesh"
         )
     if members % config.population:
@@ -96,12 +106,16 @@ def check_fit(config: Config, rows: int, members: int) -> None:
         )
 
 
-def check_split(config: Config, state: TrainState, heads: int | None) -> None:
-    """Raises UserError where an axis of the mesh was asked for and splits no parameters, or splits
-    heads unevenly.
+def _listed(config: Config, axes: tuple[str, ...]) -> str:
+    used = [axis for axis in axes if config.sizes[axis] > 1 or axis in ("data", "fsdp")]
+    return " x ".join(f"{axis} {config.sizes[axis]}" for axis in used)
 
-    `state` is abstract and boxed. A dimension that its axis does not divide is whole on each
-    device.
+
+def check_split(config: Config, state: TrainState, heads: int | None) -> None:
+    """Raises UserError where an axis of the mesh was asked for and splits nothing, or splits heads
+    unevenly.
+
+    `state` is abstract and boxed. `whole` lists the dimensions that an axis does not divide.
     """
     held = (state.params, state.slots[FROZEN])
     leaves = jax.tree_util.tree_leaves_with_path(unbox(held))
@@ -111,26 +125,85 @@ def check_split(config: Config, state: TrainState, heads: int | None) -> None:
             f"config.mesh.tensor {config.tensor} does not divide config.model.heads {heads}; "
             "lower it"
         )
-    named = nn.get_partition_spec(held)
-    names = jax.tree.leaves(named, is_leaf=_is_spec)
-    specs = jax.tree.leaves(spmd.logical_to_mesh(named, RULES), is_leaf=_is_spec)
+    placed = placement.state_places(state, config.zero, config.sizes)
+    params = (placed.params, placed.slots[FROZEN])
     for axis, count in (("fsdp", config.fsdp), ("tensor", config.tensor)):
-        sizes = {
-            (name, size)
-            for (_, leaf), of_leaf, spec in zip(leaves, names, specs)
-            for name, size, split in zip(of_leaf, leaf.shape, spec)
-            if split == axis
-        }
-        if count > 1 and all(size % count for _, size in sizes):
+        if count > 1 and not placement.splits(params, axis):
+            left = (each for _, each in placement.undivided(params) if each.mesh_axis == axis)
+            sizes = {(each.logical, each.size) for each in left}
             listed = ", ".join(f"{name} {size}" for name, size in sorted(sizes)) or "none"
             raise UserError(
                 f"config.mesh.{axis} {count} divides no dimension of the parameters that it is "
                 f"to split ({listed}); choose a divisor, or set it to 1"
             )
+    _check_zero(config, placed)
 
 
-def _is_spec(node: Any) -> bool:
-    return isinstance(node, P)
+def _check_zero(config: Config, placed: TrainState) -> None:
+    if not config.zero:
+        return
+    if config.data == 1:
+        raise UserError(
+            f"config.mesh.zero {config.zero} says what config.mesh.data splits, which is 1; raise "
+            "data, or leave zero out"
+        )
+    stored = placed._replace(params=(), slots={**placed.slots, FROZEN: ()})
+    if not placement.splits((stored, placed.params), "data"):
+        raise UserError(
+            f"config.mesh.zero {config.zero}: config.mesh.data {config.data} divides no width of "
+            "what is stored, or nothing is stored; choose a divisor, or leave zero out"
+        )
+
+
+def whole(config: Config, state: TrainState) -> list[str]:
+    """A line for each dimension that an axis was to split and does not divide, and whose parameters
+    are therefore whole along that axis.
+
+    `state` is abstract and boxed.
+    """
+    placed = placement.state_places(state, config.zero, config.sizes)
+    found: dict[placement.Undivided, list[str]] = {}
+    for path, each in placement.undivided(placed.params):
+        found.setdefault(each, []).append(path)
+    return [
+        f"config.mesh.{each.mesh_axis} {each.devices} does not divide {each.logical} {each.size} "
+        f"of {_some(paths)}: whole on each of its devices"
+        for each, paths in found.items()
+    ]
+
+
+def _some(paths: list[str], most: int = 3) -> str:
+    more = f" and {len(paths) - most} more" if len(paths) > most else ""
+    return ", ".join(paths[:most]) + more
+
+
+def gradient_places(config: Config, boxed: PyTree) -> Callable[[PyTree], PyTree] | None:
+    """A function that pins gradients of these parameters, abstract and boxed, to where stage
+    `zero` wants them; None without stages, which leave them to the compiler.
+    """
+    if not config.zero:
+        return None
+    specs = _gradient_specs(boxed, config.zero, config.sizes)
+
+    def pinned(gradients: PyTree) -> PyTree:
+        if jax.sharding.get_abstract_mesh().empty:  # traced alone, as where FLOPs are counted
+            return gradients
+        return jax.tree.map(jax.lax.with_sharding_constraint, gradients, specs)
+
+    return pinned
+
+
+def gradient_shardings(mesh: Mesh, boxed: PyTree, zero: int = 0) -> PyTree:
+    """A NamedSharding for the gradient of each parameter, abstract and boxed, at a stage of
+    ZeRO.
+    """
+    specs = _gradient_specs(boxed, zero, mesh.shape)
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+
+
+def _gradient_specs(boxed: PyTree, zero: int, sizes: Mapping[str, int]) -> PyTree:
+    rules = placement.rules(zero, "gradients")
+    return placement.specs(placement.places(boxed, rules, sizes))
 
 
 def of_rows(leaf: Any) -> nn.LogicallyPartitioned:
@@ -138,37 +211,16 @@ def of_rows(leaf: Any) -> nn.LogicallyPartitioned:
     return nn.LogicallyPartitioned(leaf, ("batch", *(None,) * (leaf.ndim - 1)))
 
 
-def unbox(tree: PyTree) -> PyTree:
-    """The tree without the boxes in which Linen keeps logical axes.
+def state_shardings(mesh: Mesh, boxed: TrainState, zero: int = 0) -> TrainState:
+    """A NamedSharding for each leaf of an abstract state of one run whose boxes carry logical axes,
+    at a stage of ZeRO.
 
-    Linen's own `unbox` would also constrain each value to the mesh of the context, which shapes
-    without a value have not; where arrays are to lie is said by `state_shardings`.
+    A dimension that a mesh axis does not divide is whole along it.
     """
-
-    def value(leaf: Any) -> Any:
-        return unbox(leaf.unbox(apply_constraint=False)) if _is_box(leaf) else leaf
-
-    return jax.tree.map(value, tree, is_leaf=_is_box)
-
-
-def _is_box(node: Any) -> bool:
-    return isinstance(node, nn.Partitioned)
-
-
-def state_shardings(mesh: Mesh, boxed: TrainState) -> TrainState:
-    """A NamedSharding for each leaf of an abstract state of one run whose boxes carry logical axes.
-
-    A dimension that its mesh axes do not divide is whole on each device.
-    """
-    specs = spmd.logical_to_mesh(nn.get_partition_spec(boxed), RULES)
-
-    def sharding(leaf: jax.ShapeDtypeStruct, spec: P) -> NamedSharding:
-        axes = [
-            axis if size % _size(mesh, axis) == 0 else None for size, axis in zip(leaf.shape, spec)
-        ]
-        return NamedSharding(mesh, P(*axes))
-
-    return jax.tree.map(sharding, unbox(boxed), specs, is_leaf=_is_spec)
+    placed = placement.state_places(boxed, zero, mesh.shape)
+    return jax.tree.map(
+        lambda each: NamedSharding(mesh, each.spec), placed, is_leaf=placement.is_place
+    )
 
 
 def population_shardings(placed: TrainState, slots: Slots) -> TrainState:
@@ -190,19 +242,14 @@ def abstract(tree: PyTree, placed: PyTree) -> PyTree:
     )
 
 
-def _size(mesh: Mesh, axis: str | tuple[str, ...] | None) -> int:
-    names = (axis,) if isinstance(axis, str) else axis or ()
-    return math.prod(mesh.shape[name] for name in names)
-
-
 def examples_sharding(mesh: Mesh) -> NamedSharding:
-    """For examples P K B S: members over "population", rows over "data" and "fsdp"."""
-    return NamedSharding(mesh, P("population", None, ("data", "fsdp")))
+    """For examples P K B S: members over "population", rows over ROWS."""
+    return NamedSharding(mesh, P("population", None, ROWS))
 
 
 def eval_set_sharding(mesh: Mesh) -> NamedSharding:
-    """For batches n B S that all members are evaluated on: rows over "data" and "fsdp"."""
-    return NamedSharding(mesh, P(None, ("data", "fsdp")))
+    """For batches n B S that all members are evaluated on: rows over ROWS."""
+    return NamedSharding(mesh, P(None, ROWS))
 
 
 def is_shared(mesh: Mesh) -> bool:

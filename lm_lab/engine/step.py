@@ -84,6 +84,20 @@ def _penalty(sown: PyTree, batch: Batch) -> Array:
     return jnp.stack([(leaf * targets_B).sum() for leaf in jax.tree.leaves(sown)]).sum()
 
 
+def placed(gradient: Gradients, place: Callable[[PyTree], PyTree] | None) -> Gradients:
+    """The same gradient, pinned by `place` to where it lies on a mesh, so that the sums of
+    microbatches lie there too; None: as the compiler likes.
+    """
+    if place is None:
+        return gradient
+
+    def pinned(*args: Any) -> tuple[PyTree, tuple[Sums, PyTree]]:
+        grads, rest = gradient(*args)
+        return place(grads), rest
+
+    return pinned
+
+
 def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
     """The same gradient, one microbatch of B / microbatches rows at a time: equals one big batch,
     in less memory.

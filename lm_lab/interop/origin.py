@@ -54,8 +54,8 @@ def locate(name: str) -> Path:
         return place
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UserError(
-            f"{name}: no such folder; to fetch it from the Hugging Face hub, install "
-            "huggingface_hub"
+            f"{name}: no such folder (from {Path.cwd()}); if it is a name of the Hugging Face hub, "
+            "install huggingface_hub"
         )
     hub = importlib.import_module("huggingface_hub")
     try:

@@ -27,6 +27,8 @@ Columns = dict[str, Any]
 """Columns of results.csv that are known before a run: params, params_body, params_total, tokens,
 flops; and state_bytes, of parameters, gradients and optimizer. Empty where a run cannot be counted.
 """
+Refused = Callable[[int, str], None]
+"""Takes the number of a run that cannot be counted, and why."""
 
 
 class Counter:
@@ -43,9 +45,11 @@ class Counter:
         return {run.name: self._known[run.name] for run in planned}
 
 
-def count_here(planned: Sequence[Planned]) -> dict[str, Columns]:
+def count_here(
+    planned: Sequence[Planned], refused: Refused = lambda number, why: None
+) -> dict[str, Columns]:
     """The columns of each run by its name, counted in this process."""
-    columns = count_configs([run.config for run in planned])
+    columns = count_configs([run.config for run in planned], refused)
     return {run.name: row for run, row in zip(planned, columns, strict=True)}
 
 
@@ -92,28 +96,28 @@ def _step_of(config: Mapping[str, Any]) -> str:
     return program({**config, "train": train})
 
 
-def count_configs(values: Iterable[Mapping[str, Any]]) -> list[Columns]:
+def count_configs(
+    values: Iterable[Mapping[str, Any]], refused: Refused = lambda number, why: None
+) -> list[Columns]:
     """The columns of complete configs. A step is counted once for all runs that differ in their
-    length, seed and rates.
+    length, seed and rates. A run that is wrong has none; `refused` is told why.
     """
-    programs: dict[str, Program | None] = {}
+    programs: dict[str, Program] = {}
     texts, rows = Texts(), []
-    for config in values:
+    for number, config in enumerate(values):
         key = _step_of(config)
         try:
             task = bind(*configs.resolve(configs.wrap(config), stored=True), texts)
             if key not in programs:
-                programs[key] = None
                 programs[key] = assemble(task)
             rows.append(_columns(task, programs[key]))
-        except UserError:  # the run will say why when it begins
+        except UserError as error:
+            refused(number, str(error))
             rows.append({})
     return rows
 
 
-def _columns(task: Task, counted: Program | None) -> Columns:
-    if counted is None:
-        return {}
+def _columns(task: Task, counted: Program) -> Columns:
     state = counted.state
     steps = steps_of(task.experiment, counted.flops_per_step, counted.targets_per_step)
     return {

@@ -57,7 +57,11 @@ def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
     planned = store.plan(begun(study), resolver(study, set()))
     analysis.check(settings, rows_of(planned, NOWHERE))
     speed = pace(planned[0].config["precision"]["compute"])
-    counted = count_here(planned)
+    reasons: dict[str, list[str]] = {}  # why runs cannot be counted -> the runs
+    counted = count_here(
+        planned,
+        refused=lambda number, why: reasons.setdefault(why, []).append(planned[number].name),
+    )
     sizes = {run.name: _own(run.config, counted[run.name]) for run in planned}
     lines = [[*RUN_COLUMNS, "varied"]]
     varied = store.varied(planned)
@@ -65,7 +69,8 @@ def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
     flops = sum(size.get("flops", 0) for size in sizes.values())
     cost = f"{flops:.4g} FLOPs, {speed.time(flops)} of one device"
     total = f"{study.name}: {len(planned)} runs, {cost} ({speed.words})"
-    return [*formatting.aligned(lines), total]
+    faults = [f"{', '.join(names)}: cannot be counted: {why}" for why, names in reasons.items()]
+    return [*formatting.aligned(lines), *faults, total]
 
 
 def begun(study: Study) -> Study:

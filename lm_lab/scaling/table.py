@@ -127,8 +127,8 @@ def _absent(name: str, among: list[str], texts: Collection[str]) -> str:
         if recognised is not None and recognised[0] == name:
             return f"column {column!r} holds no number; give {columns.MEANINGS[name]}"
     return (
-        f"no column is known as {name} ({columns.MEANINGS[name]}) among {_listed(among)}; name it, "
-        f"as in columns {name}=NAME"
+        f"no column is known as {name} ({columns.MEANINGS[name]}) among {_listed(among)}; name it "
+        f"by --columns={name}=NAME (in Python columns={{'{name}': 'NAME'}})"
     )
 
 

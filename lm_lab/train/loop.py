@@ -58,7 +58,7 @@ def _train(
     config, evaluation = experiment.train, experiment.evaluation
     step, state = population.step, begin(compiled, population)
     if peers.is_first():
-        compiled.feed.warn_of_repeats(steps)
+        compiled.warn()
     with closing(ThroughputMeter(compiled, writers, step)) as meter:
         while step < last and any(writer.result is None for writer in writers):
             stop = min(next_stop(step, experiment, steps), last)

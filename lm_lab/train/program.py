@@ -22,7 +22,7 @@ from lm_lab.engine.nonfinite import guarded, with_policy
 from lm_lab.engine.norms import norms_by
 from lm_lab.engine.program import evaluate_slots, evaluated_params
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
-from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, train_step
+from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, placed, train_step
 from lm_lab.evaluation import likelihood
 from lm_lab.nn.roles import roles, stacked
 from lm_lab.nn.transfer import with_shares
@@ -143,7 +143,12 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
     experiment, objective = task.experiment, task.objective
     train, compute = experiment.train, experiment.precision.compute
     gradient = gradients(model, objective, compute, task.adapter, task.carry, train.loss_chunk)
+<<<<<<< HEAD
     about, norms = _roles(task, trained), None
+=======
+    gradient = placed(gradient, sharding.gradient_places(experiment.mesh, trained))
+    about, norms = roles(trained), None
+>>>>>>> main
     if train.norms != "none":
         by_layer = stacked(trained)
         if train.norms != "layers":
@@ -268,7 +273,7 @@ def steps_of(experiment: Experiment, flops_per_step: int, targets: int) -> int:
         least = unit * horizon.steps_per_call
         raise UserError(
             f"config.train.{name} {amount:g} is below {least:g}, a call of "
-            f"{horizon.steps_per_call} steps"
+            f"{horizon.steps_per_call} steps; give more, or lower config.train.steps_per_call"
         )
     return _countable(calls * horizon.steps_per_call)
 

@@ -15,14 +15,14 @@ from lm_lab.train.program import Program
 from lm_lab.types import UserError
 
 
-def check(program: Program, mesh: Mesh, members: int) -> None:
+def check(program: Program, mesh: Mesh, zero: int, members: int) -> None:
     """Raises UserError where the states of all members are larger than the memory of their devices.
 
     Activations, gradients and copies are not counted, as only the compiler knows them. The devices
     of a CPU share the machine's memory.
     """
     state = sharding.unbox(program.state)
-    placed = sharding.abstract(state, sharding.state_shardings(mesh, program.state))
+    placed = sharding.abstract(state, sharding.state_shardings(mesh, program.state, zero))
     own, shared = divide(placed, program.slots)
     each = math.ceil(members / mesh.shape["population"])
     needed = each * bytes_of(own) + bytes_of(shared)

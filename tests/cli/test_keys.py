@@ -2,6 +2,7 @@
 
 import pytest
 
+from lm_lab import registry
 from lm_lab.cli import key_table, keys
 from lm_lab.train.sections import flat
 from lm_lab.types import UserError
@@ -34,12 +35,21 @@ def test_words_are_found_under_what_reads_them(capsys):
     assert "model" not in printed
 
 
+def test_the_keys_of_an_analysis_are_those_of_its_settings(capsys):
+    assert keys.run(["analysis.comparison"]) == 0
+    assert "analysis.reference = (required)" in capsys.readouterr().out
+    assert keys.run(["analysis"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"analysis.{name}: " in printed for name in registry.names("report.analyses"))
+
+
 @pytest.mark.parametrize(
     "words, says",
     [
         (["modle"], "config.modle does not exist; did you mean 'model'"),
         (["model.decodr"], "no models named 'decodr'; did you mean 'decoder'"),
         (["data.lenth"], "config.data.lenth does not exist; did you mean 'length'"),
+        (["analysis.curvse"], "no report.analyses named 'curvse'; did you mean 'curves'"),
         (["--grep=zebra"], "no key has that word"),
         (["model", "data"], "name one section"),
     ],

@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lm_lab.engine.sharding import RULES
+from lm_lab.engine.placement import rules
 from lm_lab.nn.linear import AXES, BlockLinear, Embedding, Linear, matmul
 from lm_lab.types import UserError
 from tests.tiny import ROUNDING, distance, normal
@@ -25,7 +25,7 @@ def test_a_role_that_does_not_exist_is_named():
 
 
 def test_every_logical_axis_has_a_rule():
-    assert {axis for axes in AXES.values() for axis in axes} <= {name for name, _ in RULES}
+    assert {axis for axes in AXES.values() for axis in axes} <= {*rules(0, "parameters")}
 
 
 def test_kernels_work_in_the_dtype_of_their_input():

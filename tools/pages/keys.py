@@ -7,6 +7,7 @@ from itertools import groupby
 
 from lm_lab import registry
 from lm_lab.cli import key_table
+from lm_lab.cli.choice_table import CHOICES, choice_of
 from lm_lab.cli.key_table import NO_BREAK, Entry
 from lm_lab.train.experiment import Experiment
 from tools.pages.markdown import code, plain, table
@@ -29,7 +30,18 @@ def page() -> str:
     generate = key_table.section_of("generate")[1:]
     about = "Settings of `lm-lab generate` and of `run.generate`, which are no part of a config."
     sections.append(f"## generate\n\n{about}\n\n{_tables(generate)}")
-    return OPENING + "\n".join([families(), *sections])
+    return OPENING + "\n".join([families(), *sections, *_choices()])
+
+
+def _choices() -> Iterator[str]:
+    """The keys of an analysis, a searcher and an executor."""
+    for name, choice in CHOICES.items():
+        yield f"## {name}\n\n{plain(choice.about[0].upper() + choice.about[1:])}.\n"
+        for option in registry.names(choice.kind):
+            about, *rows = choice_of(f"{name}.{option}")
+            label, _, words = about.text.partition(": ")
+            keys = _tables(rows) if rows else "It has no settings.\n"
+            yield f"### {plain(label)}\n\n{plain(words)}.\n\n{keys}"
 
 
 def families() -> str:
