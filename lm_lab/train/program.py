@@ -143,12 +143,8 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
     experiment, objective = task.experiment, task.objective
     train, compute = experiment.train, experiment.precision.compute
     gradient = gradients(model, objective, compute, task.adapter, task.carry, train.loss_chunk)
-<<<<<<< HEAD
-    about, norms = _roles(task, trained), None
-=======
     gradient = placed(gradient, sharding.gradient_places(experiment.mesh, trained))
-    about, norms = roles(trained), None
->>>>>>> main
+    about, norms = _roles(task, trained), None
     if train.norms != "none":
         by_layer = stacked(trained)
         if train.norms != "layers":
