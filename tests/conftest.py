@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,11 @@ if ON_CPU and "XLA_FLAGS" not in os.environ and jax.__version_info__ < (0, 11):
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Token stores of tests are built once a session, and not among the user's."""
-    monkeypatch.setenv("LM_LAB_CACHE", str(tmp_path_factory.getbasetemp() / "token_stores"))
+    with pytest.MonkeyPatch.context() as patch:  # which no test's monkeypatch.undo() undoes
+        patch.setenv("LM_LAB_CACHE", str(tmp_path_factory.getbasetemp() / "token_stores"))
+        yield
 
 
 @pytest.fixture

@@ -79,9 +79,9 @@ def test_it_is_computed_once_and_again_in_the_same_bits(base, monkeypatch):
     first = np.asarray(task.examples(2).reference)
     files = kept()
     computing = "lm_lab.train.reference.References._computed"
-    monkeypatch.setattr(computing, lambda *_: pytest.fail("it is computed again"))
-    assert np.asarray(task_of(base).examples(2).reference).tobytes() == first.tobytes()
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(computing, lambda *_: pytest.fail("it is computed again"))
+        assert np.asarray(task_of(base).examples(2).reference).tobytes() == first.tobytes()
     shutil.rmtree(files[0].parent)
     assert np.asarray(task_of(base).examples(2).reference).tobytes() == first.tobytes()
 
