@@ -31,8 +31,9 @@ def lost_words(transfer: Transfer) -> str:
     lost = transfer.lost
     if transfer.beyond:
         return "all: it diverges"
-    hundredfold = [None if x is None else 100 * x for x in (lost.low, lost.high)]
-    return formatting.estimate(Estimate(100 * lost.value, *hundredfold)) + "\N{NO-BREAK SPACE}%"
+    bounds = [None if end is None else 100 * end for end in (lost.low, lost.high)]
+    value, interval = formatting.rounded(Estimate(100 * lost.value, *bounds))
+    return "\N{NO-BREAK SPACE}".join(part for part in (value, "%", interval) if part)
 
 
 def _answer(results: Results, size: str) -> str:
