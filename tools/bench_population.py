@@ -4,7 +4,7 @@ and compilation included, against model size and members.
 
     python tools/bench_population.py --widths=16,32,64,128 --members=2,4,8 --out=build/population
 
-one          one run after another, each a process on all cores: what a loop over `lm-lab train` does
+one          one run after another, a process on all cores each, as a loop over `lm-lab train`
 vmap, map    one program of all members on all cores, or on the accelerator
 processes    a process a core, each with its share of the members as `map` (on a CPU alone)
 
@@ -83,7 +83,7 @@ def measure(width: int, members: int, record: dict[str, Any]) -> dict[str, Any]:
                 continue
             begin = time.monotonic()
             ways[way] = start(way, width, members, cores, Path(folder, f"{way}.npz"))
-            said[way] = [json.loads(answer(process)) for process in ways[way]][0]
+            said[way], *_ = [json.loads(answer(process)) for process in ways[way]]
             begun[way] = time.monotonic() - begin
         times: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(ROUNDS.value):
@@ -244,22 +244,20 @@ def line(cell: dict[str, Any]) -> str:
         for way in ("vmap", "map", "processes")
     ]
     apart = ["bits" if value == 0 else f"{value:.0e}" for value in cell["difference"].values()]
-    return (
-        f"| {cell['params']:,} ({cell['width']}) | {cell['members']} | {' | '.join(ways)} | {took} | "
-        f"{', '.join(apart)} |"
-    )
+    first = [f"{cell['params']:,} ({cell['width']})", str(cell["members"])]
+    return f"| {' | '.join([*first, *ways, took, ', '.join(apart)])} |"
 
 
 def table(record: dict[str, Any]) -> str:
     """The cells in Markdown."""
+    where = f"{record['device']}, {record['cores']} cores, jax {record['jax']}"
+    columns = ["parameters (width)", "members", "vmap", "map", "processes", "taken"]
     head = [
-        f"{record['device']}, {record['cores']} cores, jax {record['jax']}: speed-up of a population "
-        f"over the same runs one after another, for runs of {record['steps']} steps with start-up "
-        "and compilation (in brackets: of training alone)",
+        f"{where}: speed-up of a population over the same runs one after another, for runs of "
+        f"{record['steps']} steps with start-up and compilation (in brackets: of training alone)",
         "",
-        "| parameters (width) | members | vmap | map | processes | taken | first member against its "
-        "run alone |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| {' | '.join([*columns, 'first member against its run alone'])} |",
+        f"| {' | '.join(['---'] * 7)} |",
     ]
     return "\n".join([*head, *map(line, record["cells"])]) + "\n"
 

@@ -18,6 +18,11 @@ from lm_lab.train.program import Program
 from lm_lab.train.task import Task
 from lm_lab.types import Examples, Hyper
 
+# FLOPs of a step that fill an accelerator: at the 4e14 a second that products reach on an H100 they
+# take 2.5 ms, where launching the kernels of a small step takes about 1 ms. Reasoned, not measured:
+# tools/bench_population.py measures where the gain of vmap ends.
+FULL_FLOPS = 1e12
+
 
 class Layout(NamedTuple):
     """A program of one or several runs on a mesh. Functions compile at their first call."""
@@ -70,10 +75,9 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     if check_memory:
         state_memory.check(program, mesh, first.mesh.zero, len(runs))
 
-    # vmap fills a GPU with small matrices; on a CPU map is as fast, and a member keeps its solo
-    # run's bits.
-    in_turn = len(runs) == 1 or (jax.default_backend() == "cpu" and first.mesh.population == 1)
-    how = how or ("map" if in_turn else "vmap")
+    if how is None:
+        place = (jax.default_backend(), first.mesh.population)
+        how = "map" if in_turn(len(runs), program.flops_per_step, *place) else "vmap"
     engine = engines.Engine(program.init, program.step, program.evaluate, _nothing)
     engine = engines.of_members(engine, how, program.slots)
     of_one = sharding.state_shardings(mesh, program.state, first.mesh.zero)
@@ -92,6 +96,20 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
         stack([programs.hyper_of(run) for run in runs]),
         sharding.whole(first.mesh, program.state),
     )
+
+
+def in_turn(members: int, flops_per_step: float, backend: str, devices: int) -> bool:
+    """Whether members follow one another in the program ("map"), not side by side ("vmap"), by the
+    FLOPs of a step of one, where a mesh has `devices` for them.
+
+    vmap joins small matrices into large ones, which fills an accelerator that one member leaves
+    idle. On a CPU map is as fast, and a member keeps its solo run's bits. A member that fills the
+    device gains nothing beside others and would need their memory at once: so a population is not
+    slower than its runs one after another.
+    """
+    if members == 1:
+        return True
+    return devices == 1 and (backend == "cpu" or flops_per_step >= FULL_FLOPS)
 
 
 def _nothing(first_step: int, steps: int, state: TrainState) -> Examples:
