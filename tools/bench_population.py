@@ -12,8 +12,8 @@ Every way runs in processes of its own. Their start, from the launch of Python t
 first steps, is timed, then their steps in rounds that alternate between the ways; so the curve
 follows for runs of any length. The way that `lm-lab sweep` takes by itself here is named, and each
 way's parameters of the first member are compared with those of its run alone. Needs no terminal and
-no hand: writes OUT.json (everything), OUT.md (the table) and OUT.png, and ends with 1 if the way
-that is taken is slower than one run after another anywhere.
+no hand: writes OUT.json (everything), OUT.md (the table) and OUT.png after each size, and ends with
+1 if the way that is taken is slower than one run after another anywhere.
 """
 
 import itertools
@@ -60,14 +60,14 @@ def main(argv: list[str]) -> None:
         child(HOW[CHILD.value])
         return
     record: dict[str, Any] = {"command": " ".join(sys.argv), "steps": STEPS.value, "cells": []}
-    for width, members in itertools.product(map(int, WIDTHS.value), map(int, MEMBERS.value)):
-        record["cells"].append(measure(width, members, record))
-        print(line(record["cells"][-1]), flush=True)
     out = Path(OUT.value)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    out.with_suffix(".md").write_text(table(record))
-    draw(record, out.with_suffix(".png"))
+    for members, width in itertools.product(map(int, MEMBERS.value), map(int, WIDTHS.value)):
+        record["cells"].append(measure(width, members, record))
+        print(line(record["cells"][-1]), flush=True)
+        out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+        out.with_suffix(".md").write_text(table(record))
+        draw(record, out.with_suffix(".png"))
     worst = min(cell["speed_up"][cell["chosen"]] for cell in record["cells"])
     print(f"least speed-up of the way that is taken: {worst:.2f}")
     sys.exit(worst < 1)

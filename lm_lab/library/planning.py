@@ -54,10 +54,13 @@ def _run(plan: Plan, machine: Machine) -> list[str]:
     program, pace = plan.program, machine.pace()
     total = program.steps * program.flops_per_step
     tokens = program.steps * program.targets_per_step
+    words = "of the reference's likelihoods, taken once, before training; in no other figure"
+    compared = [_row("FLOPs before", f"{plan.reference_flops:.4g}", words)]
     return [
         _row("steps", f"{program.steps:,}"),
         _row("tokens", f"{tokens:,}", f"{program.targets_per_step:,} a step"),
         _row("FLOPs", f"{total:.4g}", f"{program.flops_per_step:.4g} a step"),
+        *(compared if plan.reference_flops else []),
         _row("time", pace.time(total), pace.words),
         _row("time of a step", pace.time(program.flops_per_step), "computing, at the same pace"),
     ]

@@ -1,5 +1,6 @@
 """What a run will cost, before anything runs: counted, lowered and compiled, never allocated."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ class Plan(NamedTuple):
     call: memory.Memory | None  # on a device; None where the compiler does not say
     collectives: dict[str, Collective]  # of the compiled call, by kind
     steps_per_call: int
+    reference_flops: int  # of what the objective compares with, taken once, before training
     whole: list[str]  # a line for each dimension that an axis of the mesh does not divide
 
 
@@ -32,6 +34,7 @@ def plan(task: Task) -> Plan:
 
     Raises UserError as training does before its first step.
     """
+    task = dataclasses.replace(task, only_plans=True)
     laid = lay_out([task], check_memory=False)
     program = laid.program
     feed = open_feed(task, program, {task.experiment.seed})
@@ -45,6 +48,7 @@ def plan(task: Task) -> Plan:
         memory.compiled_memory(step),
         collectives(step.as_text() or ""),
         min(task.experiment.train.steps_per_call, program.steps),
+        feed.reference_flops,
         laid.whole,
     )
 

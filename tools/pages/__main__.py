@@ -39,12 +39,8 @@ NAVIGATION = {  # caption -> pages, from the root of the repository
     ],
     "Results": [
         *("docs/results", "experiments/isoflop_demo", "experiments/architectures"),
-        *(
-            "experiments/tokenizers",
-            "experiments/mup_transfer",
-            "experiments/korean",
-            "experiments/published",
-        ),
+        *("experiments/horizons", "experiments/mup_transfer"),
+        *("experiments/tokenizers", "experiments/korean", "experiments/published"),
         *("docs/calibration", "docs/speed", "docs/reference/papers"),
     ],
     "The house": ["CONTRIBUTING", "docs/reference/layers", "CHANGELOG"],
