@@ -14,7 +14,9 @@ import signal
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,9 +65,11 @@ if ON_CPU and "XLA_FLAGS" not in os.environ and jax.__version_info__ < (0, 11):
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Token stores of tests are built once a session, and not among the user's."""
-    monkeypatch.setenv("LM_LAB_CACHE", str(tmp_path_factory.getbasetemp() / "token_stores"))
+    with pytest.MonkeyPatch.context() as patch:  # which no test's monkeypatch.undo() undoes
+        patch.setenv("LM_LAB_CACHE", str(tmp_path_factory.getbasetemp() / "token_stores"))
+        yield
 
 
 @pytest.fixture
@@ -86,18 +90,27 @@ def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
 TOGETHER = ("tests/cli/", "tests/train/", "tests/report/", "tests/evaluation/")  # the longest first
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def group_of(nodeid: str) -> str:
+    """What stays in one process: a file, or a folder whose files share runs or a report."""
+    return next((name for name in TOGETHER if nodeid.startswith(name)), nodeid.partition("::")[0])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests of a file in one process, and those of folders whose files share runs or a
-    report. These folders come first, so that only short files are left for the end.
-    """
+    """The folders come first, so that only short files are left for the end."""
+    items.sort(key=lambda item: [name != group_of(item.nodeid) for name in TOGETHER])
 
-    def folder(item: pytest.Item) -> str | None:
-        return next((name for name in TOGETHER if item.nodeid.startswith(name)), None)
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(folder(item) or item.location[0]))
-    items.sort(key=lambda item: [name != folder(item) for name in TOGETHER])
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Gives each process whole groups, so that programs and fixtures are made once."""
+    # not --dist=loadgroup: pytest 9.2 ignores how pytest-xdist 3.8 marks the groups
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Groups(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -288,6 +288,7 @@ def test_constraints_pin_all_that_is_asked_for():
         + extras["dev"]
         + extras["docs"]
         + extras["tasks"]
+        + extras["ray"]
         + extras["interop"]
     )
     named = {normal(re.split(r"[^\w.-]", line)[0]) for line in asked if line[0] != "#"}

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes constraints.txt anew: the newest release of everything that lm_lab, its tests and its site
-install.
+"""Writes constraints.txt anew: the newest release of everything that lm_lab, its tests, its site
+and Ray install.
 
     tools/refresh_constraints.py python3.11 python3.12
 
@@ -57,7 +57,7 @@ def newest(interpreter: str) -> tuple[tuple[int, int], dict[str, str]]:
             "--upgrade",
             "setuptools",
             "-e",
-            f"{ROOT}[tests,docs]",
+            f"{ROOT}[tests,docs,ray]",
         ]
         subprocess.run(install, check=True, env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
         listing = subprocess.run(

@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
-"""tools/torture_sweep.py [--executor=local|slurm] [--kills=50] [--seed=0] [--runs=24]
+"""tools/torture_sweep.py [--executor=local|slurm|ray] [--kills=50] [--seed=0] [--runs=24]
 
 Kills the launcher and the workers of a sweep at random moments (SIGKILL, seeded), launches it again
 until it has ended, and compares results.csv with that of a sweep that nobody disturbed, byte by
 byte. The runs are stubs that save after every step; what a run computes is a chain of hashes, so a
 step that is lost or made twice changes its result. slurm starts the one-node cluster of the tests
-(Debian: slurmctld slurmd slurm-client munge).
+(Debian: slurmctld slurmd slurm-client munge), ray a cluster that outlives the launches,
+whose own worker processes are killed, too.
 """
 
 import argparse
 import contextlib
 import os
 import random
+import secrets
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -62,6 +66,14 @@ for name in sys.argv[3:]:
 )
 
 
+RAY_ADDRESS = f"127.0.0.1:{6379 + os.getpid() % 1000}"
+SETTINGS = {
+    "local": {},
+    "slurm": {"poll_seconds": 0.1},
+    "ray": {"address": RAY_ADDRESS},
+}
+
+
 class Sweep:
     """A sweep of stubs in a folder, whose launches are forks of this process."""
 
@@ -71,8 +83,7 @@ class Sweep:
         (folder / "worker.py").write_text(WORKER)
         points = product(param("model.width", [16, 32]), param("seed", range(words.runs // 2)))
         self.study, self.executor = study_of(points), words.executor
-        more = {"poll_seconds": 0.1} if words.executor == "slurm" else {}
-        self.settings = {"workers": 4, **more}
+        self.settings = {"workers": 4, **SETTINGS[words.executor]}
         self.steps = 20 + 4 * words.kills  # so that there is work left until the last kill
 
     def launch(self) -> int:
@@ -133,9 +144,12 @@ def torture(sweep: Sweep, kills: int, draw: random.Random) -> dict[str, int]:
             continue
         time.sleep(draw.uniform(0.02, 0.3))
         victim = draw.choice([launcher, draw.choice(workers)])
-        with contextlib.suppress(ProcessLookupError):  # it has ended since
+        kind = "launcher" if victim == launcher else "worker"
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has ended since
+            if sweep.executor == "ray" and kind == "worker" and draw.random() < 0.5:
+                victim, kind = _parent(victim), "worker of Ray"
             os.kill(victim, signal.SIGKILL)
-            counts["launcher" if victim == launcher else "worker"] += 1
+            counts[kind] = counts.get(kind, 0) + 1
         if victim == launcher:
             os.waitpid(launcher, 0)
             launcher = sweep.launch()
@@ -144,10 +158,18 @@ def torture(sweep: Sweep, kills: int, draw: random.Random) -> dict[str, int]:
     return counts
 
 
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
 @contextlib.contextmanager
 def machine(executor: str, room: Path) -> Iterator[None]:
     """What the executor needs."""
-    if executor != "slurm":
+    if executor == "ray":
+        with ray_cluster():
+            yield
+        return
+    if executor == "local":
         yield
         return
     if not one_node.is_installed():
@@ -157,9 +179,37 @@ def machine(executor: str, room: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def ray_cluster() -> Iterator[None]:
+    """A Ray of this machine with four places for runs."""
+    ray = Path(sys.executable).with_name("ray")
+    if not ray.exists():
+        raise SystemExit('ray is not installed: pip install "lm_lab[ray]"')
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    port = RAY_ADDRESS.rpartition(":")[2]
+    command = [ray, "start", "--head", "--block", f"--port={port}", "--num-cpus=4"]
+    command += ["--include-dashboard=false", "--disable-usage-stats"]
+    head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        patience = time.monotonic() + 60
+        while _refuses(int(port)):
+            if time.monotonic() > patience or head.poll() is not None:
+                raise SystemExit("Ray does not start")
+            time.sleep(0.1)
+        yield
+    finally:
+        head.terminate()
+        head.wait()
+
+
+def _refuses(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--executor", default="local", choices=["local", "slurm"])
+    parser.add_argument("--executor", default="local", choices=["local", "slurm", "ray"])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=int, default=24)
@@ -171,7 +221,8 @@ def main() -> None:
         launches = hurt.finish()
         same = hurt.table() == whole.table()
     print(
-        f"{words.executor}: {counts['launcher']} launchers and {counts['worker']} workers killed, "
+        f"{words.executor}: killed "
+        f"{', '.join(f'{kind}: {count}' for kind, count in counts.items())}; "
         f"{launches} more launches to the end; the table of {words.runs} runs is "
         f"{'the same to the bit' if same else 'ANOTHER'}"
     )

@@ -2,17 +2,24 @@
 
   lm-lab plan --config=configs/decoder_tiny.py
   lm-lab plan --config=configs/decoder_tiny.py --config.mesh.fsdp=8 --device="NVIDIA H100"
+  lm-lab plan --config=configs/shapes.py:llama --config.model.scan=True --devices=256 \\
+      --config.mesh.fsdp=64 --config.mesh.tensor=4 --device="NVIDIA H100" --memory_bytes=80e9
   lm-lab plan experiments/isoflop_demo --budget_flops=1e13
 
   --config=FILE               a config file; set its keys with --config.section.key=value
   --device=KIND               estimate the time on this kind of device; default: the local one,
                               whose rate is measured if no data sheet states it (one second)
   --utilisation=SHARE         of the device's peak, for that estimate; default 0.4
+  --devices=N                 for N virtual devices: data is what the other axes of the mesh leave
+  --memory_bytes=BYTES        of a device: the largest batch that fits, over length and remat
+  --link_bytes_per_second=B   that a device sends: time the collectives, too
 
 Of a run it prints parameters by group, FLOPs by the count and by named conventions, text, steps,
-tokens, bytes a device, and collectives. The text is read and tokenized as in training, and what
-training would refuse before its first step is refused here. The program is compiled for the
-config's mesh, if need be on virtual devices; none of its arrays is allocated.
+tokens, bytes a device by category, and collectives with the bytes that a device sends. The text
+is read and tokenized as in training, and what training would refuse before its first step is
+refused here. The program is compiled for the config's mesh, if need be on virtual devices; none of
+its arrays is allocated. Virtual devices are a CPU's, whose compiler stores in float32 much of what
+an accelerator's has in bfloat16: their temporaries and sums are upper bounds.
 
   STUDY                       a file of experiments/, with or without .py
   --budget_flops=FLOPS        propose the runs that would tell most for so many FLOPs more
@@ -24,21 +31,26 @@ Of a study it prints the runs of each budget, the condition number of the design
 interval to expect of the exponent and of the held-out prediction, and what is weak in the design.
 """
 
+import dataclasses
 import math
+from collections.abc import Iterator
+from typing import Any
 
+import jax
 from absl import flags
+from ml_collections import ConfigDict
 
 from lm_lab import config as configs
 from lm_lab.cli import arguments
-from lm_lab.compute.conventions import CONVENTIONS
-from lm_lab.data.loader import Split
+from lm_lab.data.text import Texts
 from lm_lab.library import designs, devices
-from lm_lab.library.pace import check, pace
+from lm_lab.library.pace import Pace, check, pace
+from lm_lab.library.planning import REMATS, Machine, describe, what_fits
 from lm_lab.report.contract import Assumptions
 from lm_lab.sweeps import study as studies
 from lm_lab.train.experiment import Experiment
-from lm_lab.train.plan import Plan, plan
-from lm_lab.train.task import bind
+from lm_lab.train.plan import plan
+from lm_lab.train.task import Task, bind
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
@@ -46,14 +58,17 @@ DEVICE = flags.DEFINE_string("device", None, "kind of device", flag_values=FLAGS
 SHARE = flags.DEFINE_float(
     "utilisation", 0.4, "of the peak", lower_bound=0.001, upper_bound=1.0, flag_values=FLAGS
 )
+DEVICES = flags.DEFINE_integer("devices", None, "virtual", lower_bound=1, flag_values=FLAGS)
+MEMORY = flags.DEFINE_float("memory_bytes", None, "a device", lower_bound=1.0, flag_values=FLAGS)
+LINK = flags.DEFINE_float(
+    "link_bytes_per_second", None, "of a device", lower_bound=1.0, flag_values=FLAGS
+)
 STUDY_FLAGS = flags.FlagValues()
 NOISE = flags.DEFINE_float(
     "noise", 0.01, "of a run", lower_bound=1e-6, upper_bound=1.0, flag_values=STUDY_FLAGS
 )
 ADDED = flags.DEFINE_float("budget_flops", None, "more", lower_bound=1.0, flag_values=STUDY_FLAGS)
 LAW = flags.DEFINE_list("law", None, "E,A,alpha,B,beta", flag_values=STUDY_FLAGS)
-
-SUMS = ("total", "active", "non_embedding", "matmul", "matmul_body")
 
 
 def run(argv: list[str]) -> int:
@@ -64,10 +79,15 @@ def run(argv: list[str]) -> int:
     if extra := arguments.parse(FLAGS, others, "plan"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab plan --help")
     check(DEVICE.value, SHARE.value)
+    if DEVICES.value:
+        config = _for_devices(config, DEVICES.value)
     task = bind(*configs.resolve(config))
     experiment = task.experiment
     devices.start(experiment.mesh)
-    print("\n".join(describe(experiment, plan(task))))
+    print("\n".join(describe(experiment, plan(task), _machine(experiment))), flush=True)
+    if MEMORY.value:
+        for line in _what_fits(config, experiment, MEMORY.value):
+            print(line, flush=True)
     return 0
 
 
@@ -96,81 +116,40 @@ def _law(words: list[str] | None) -> tuple[float, float, float, float, float] | 
     return law
 
 
-def describe(experiment: Experiment, plan: Plan) -> list[str]:
-    """The plan as lines of text."""
-    program = plan.program
-    total = program.steps * program.flops_per_step
-    lines = ["parameters"]
-    lines += [
-        _row(name, f"{count:,}")
-        for name, count in program.params.items()
-        if count and name not in SUMS
-    ]
-    lines += [_row(f"= {name}", f"{program.params[name]:,}") for name in SUMS]
-    lines += ["FLOPs a training token"]
-    for name, value in program.flops_per_token.items():
-        formula = (
-            CONVENTIONS[name].formula
-            if name in CONVENTIONS
-            else "matrix products of the step, from its jaxpr"
-        )
-        lines.append(_row(name, f"{value:,.0f}", formula))
-    lines += ["data"]
-    lines += describe_data(plan)
-    lines += ["run"]
-    lines.append(_row("steps", f"{program.steps:,}"))
-    lines.append(
-        _row(
-            "tokens",
-            f"{program.steps * program.targets_per_step:,}",
-            f"{program.targets_per_step:,} a step",
-        )
-    )
-    lines.append(_row("FLOPs", f"{total:.4g}", f"{program.flops_per_step:.4g} a step"))
-    lines.append(_row("time", *_time(experiment, total)))
-    lines += [f"bytes a device ({experiment.mesh.devices} in the mesh)"]
-    lines += [_row(name, f"{size:,}") for name, size in plan.state_bytes.items()]
-    if plan.call is not None:
-        lines.append(
-            _row(
-                "temporaries",
-                f"{plan.call.temporaries:,}",
-                "activations, gradients and copies in a call",
+def _for_devices(config: ConfigDict, devices: int) -> ConfigDict:
+    """The config for so many devices: `data` is what the other axes of its mesh leave.
+
+    They are virtual ones of the CPU, wherever the command runs.
+    """
+    mesh = configs.resolve(config)[0].mesh
+    if mesh.devices != devices:
+        others = mesh.devices // mesh.data
+        if mesh.data > 1 or devices % others:
+            raise UserError(
+                f"--devices={devices}: the axes of config.mesh take {mesh.devices}; leave out "
+                "config.mesh.data, and choose others that divide it"
             )
-        )
-        lines.append(_row("= peak", f"{plan.call.peak:,}", "as the compiler plans it here"))
-    lines += [f"  {line}" for line in plan.whole]
-    lines += ["collectives in a call"]
-    lines += [_row(kind, f"{count:,}") for kind, count in plan.collectives.items()] or [
-        _row("none", "")
-    ]
-    return lines
+        config = configs.override(config, {"mesh.data": devices // others})
+    jax.config.update("jax_platforms", "cpu")
+    return config
 
 
-def _row(name: str, value: str, note: str = "") -> str:
-    return f"  {name:<16}{value:>20}  {note}".rstrip()
+def _what_fits(config: ConfigDict, experiment: Experiment, memory_bytes: float) -> Iterator[str]:
+    texts = Texts()
+
+    def task_of(changes: dict[str, Any]) -> Task:
+        return bind(*configs.resolve(configs.override(config, changes)), texts)
+
+    settings = {field.name for field in dataclasses.fields(experiment.model.settings)}
+    remats = REMATS if "remat" in settings else ("as it is",)
+    return what_fits(task_of, experiment.data.length, remats, memory_bytes)
 
 
-def _size(split: Split, note: str = "") -> tuple[str, str]:
-    if split.records is not None:
-        return f"{len(split.records.offsets):,}", f"records, {len(split.tokens):,} tokens{note}"
-    return f"{len(split.tokens):,}", f"tokens{note}"
+def _machine(experiment: Experiment) -> Machine:
+    def of_devices() -> Pace:
+        if DEVICES.value and not DEVICE.value:
+            return Pace(None, "name the kind of device, as in --device='NVIDIA H100'")
+        devices, dtype = experiment.mesh.devices, experiment.precision.compute
+        return pace(DEVICE.value, dtype, SHARE.value, devices)
 
-
-def describe_data(plan: Plan) -> list[str]:
-    """Lines on the splits of each source, and how often its rows are read."""
-    lines = []
-    for (label, sides), epochs in zip(plan.dataset.sources.items(), plan.epochs.values()):
-        name = f"{label} " if label else ""
-        held_out = ", the end of the text" if sides.tail else ", whole documents"
-        lines.append(_row(f"{name}train", *_size(sides.train, f", {epochs:.3g} epochs")))
-        lines.append(_row(f"{name}held out", *_size(sides.heldout, held_out)))
-        if sides.test is not None:
-            lines.append(_row(f"{name}test", *_size(sides.test)))
-    return lines
-
-
-def _time(experiment: Experiment, flops: float) -> tuple[str, str]:
-    devices = experiment.mesh.devices
-    speed = pace(DEVICE.value, experiment.precision.compute, SHARE.value, devices)
-    return speed.time(flops), speed.words
+    return Machine(of_devices, LINK.value)

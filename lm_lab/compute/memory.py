@@ -20,11 +20,14 @@ def _shard(leaf: Any) -> tuple[int, ...]:
     return leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
 
 
-def state_bytes(params: PyTree, opt_state: PyTree, slots: Mapping[str, PyTree]) -> dict[str, int]:
+def state_bytes(
+    params: PyTree, opt_state: PyTree, slots: Mapping[str, PyTree], gradients: PyTree | None = None
+) -> dict[str, int]:
     """Bytes on one device by category, those of slots by their names; gradients are of the trained
-    parameters' shapes and dtypes.
+    parameters' shapes and dtypes, and lie where these do unless given.
     """
-    trees = {"parameters": params, "gradients": params, "optimizer": opt_state}
+    gradients = params if gradients is None else gradients
+    trees = {"parameters": params, "gradients": gradients, "optimizer": opt_state}
     trees |= {name: tree for name, tree in slots.items() if jax.tree.leaves(tree)}
     return {name: bytes_of(tree) for name, tree in trees.items()}
 

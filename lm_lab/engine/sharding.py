@@ -1,7 +1,7 @@
 """The one place that knows meshes: their axes, what lies where, and how arrays get there."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -183,8 +183,7 @@ def gradient_places(config: Config, boxed: PyTree) -> Callable[[PyTree], PyTree]
     """
     if not config.zero:
         return None
-    rules = placement.rules(config.zero, "gradients")
-    specs = placement.specs(placement.places(boxed, rules, config.sizes))
+    specs = _gradient_specs(boxed, config.zero, config.sizes)
 
     def pinned(gradients: PyTree) -> PyTree:
         if jax.sharding.get_abstract_mesh().empty:  # traced alone, as where FLOPs are counted
@@ -192,6 +191,19 @@ def gradient_places(config: Config, boxed: PyTree) -> Callable[[PyTree], PyTree]
         return jax.tree.map(jax.lax.with_sharding_constraint, gradients, specs)
 
     return pinned
+
+
+def gradient_shardings(mesh: Mesh, boxed: PyTree, zero: int = 0) -> PyTree:
+    """A NamedSharding for the gradient of each parameter, abstract and boxed, at a stage of
+    ZeRO.
+    """
+    specs = _gradient_specs(boxed, zero, mesh.shape)
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+
+
+def _gradient_specs(boxed: PyTree, zero: int, sizes: Mapping[str, int]) -> PyTree:
+    rules = placement.rules(zero, "gradients")
+    return placement.specs(placement.places(boxed, rules, sizes))
 
 
 def of_rows(leaf: Any) -> nn.LogicallyPartitioned:

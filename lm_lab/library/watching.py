@@ -91,5 +91,10 @@ def _counts(found: Overview) -> str:
 
 def _progress(found: Overview) -> str:
     left = found.seconds_left
-    time = "over" if found.is_over else "nothing is under way" if left is None else clock(left)
-    return f"{found.share:.0%} of the compute, {time}{'' if left is None else ' left'}"
+    if found.is_over:
+        time = "over"
+    elif left is not None:
+        time = f"{clock(left)} left"
+    else:
+        time = "time left not known yet" if found.having("running") else "nothing is under way"
+    return f"{found.share:.0%} of the compute, {time}"

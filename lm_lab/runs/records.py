@@ -42,6 +42,7 @@ _RESULT_TYPES = {
     "flops": NUMBER,
     "branch_step": int,
     "paid_flops": NUMBER,
+    "reference_flops": NUMBER,
     "bytes": NUMBER,
     "lost_steps": int,
     "flops_per_token": dict,

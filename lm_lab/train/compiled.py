@@ -7,19 +7,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from lm_lab.engine import program as engines
 from lm_lab.engine import sharding
 from lm_lab.engine.program import Batch
 from lm_lab.engine.state import FROZEN, TrainState, loaded, member, saved, saved_slots
-from lm_lab.engine.step import How, populate_evaluate
-from lm_lab.train import program as programs
-from lm_lab.train import restore, state_memory
+from lm_lab.engine.step import How
+from lm_lab.train import restore
 from lm_lab.train.eval_sets import WholeTest, add_up, of_mixture, test_name
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.feed import Feed, open_feed
+from lm_lab.train.layout import lay_out, stack
 from lm_lab.train.program import Program
 from lm_lab.train.task import Task
 from lm_lab.types import Examples, Hyper, PyTree, Sums
@@ -161,50 +160,27 @@ class CompiledProgram(NamedTuple):
 def compile_program(
     tasks: Sequence[Task], how: How | None = None, check_memory: bool = True
 ) -> CompiledProgram:
-    """The compiled program of the tasks on their mesh; `how` members are run, "vmap" or "map", is
-    chosen by the device unless given.
+    """The program of the tasks on their mesh (`lay_out`), with the data that they read.
 
     Raises UserError for a mesh that does not fit, data that cannot be read, and with `check_memory`
     for states that do not fit into memory.
     """
-    task, runs = tasks[0], [task.experiment for task in tasks]
-    first = task.experiment
-    sharding.check_fit(first.mesh, first.train.batch_size // first.train.microbatches, len(runs))
-    mesh = sharding.make_mesh(first.mesh)
-    program = programs.assemble(task)
-    sharding.check_split(
-        first.mesh, program.state, task.family.attention(first.model.settings).heads or None
-    )
-    if check_memory:
-        state_memory.check(program, mesh, first.mesh.zero, len(runs))
-    feed = open_feed(task, program, {run.seed for run in runs})
-
-    # vmap fills a GPU with small matrices; on a CPU map is as fast, and a member keeps its solo
-    # run's bits.
-    in_turn = len(runs) == 1 or (jax.default_backend() == "cpu" and first.mesh.population == 1)
-    how = how or ("map" if in_turn else "vmap")
-    engine = engines.Engine(program.init, program.step, program.evaluate, _reader(feed, runs, mesh))
-    engine = engines.of_members(engine, how, program.slots)
-    of_one = sharding.state_shardings(mesh, program.state, first.mesh.zero)
-    placed = sharding.population_shardings(of_one, program.slots)
-    compiled = engines.jit(engine, mesh, placed)
-    test = compiled.evaluate
-    if program.test is not program.evaluate:
-        test = engines.jit_evaluate(populate_evaluate(program.test, how, program.slots), mesh)
-    place = sharding.eval_set_sharding(mesh)
+    laid, runs = lay_out(tasks, how, check_memory), [task.experiment for task in tasks]
+    feed = open_feed(tasks[0], laid.program, {run.seed for run in runs})
+    place = sharding.eval_set_sharding(laid.mesh)
     eval_sets = [
         each._replace(examples=sharding.put(each.examples, place)) for each in feed.eval_sets
     ]
     return CompiledProgram(
-        program,
-        compiled,
-        test,
-        mesh,
-        sharding.abstract(sharding.unbox(program.state), of_one),
-        placed,
-        stack([programs.hyper_of(run) for run in runs]),
+        laid.program,
+        laid.engine._replace(batch=_reader(feed, runs, laid.mesh)),
+        laid.test,
+        laid.mesh,
+        laid.abstract,
+        laid.placed,
+        laid.hyper,
         feed._replace(eval_sets=eval_sets),
-        sharding.whole(first.mesh, program.state),
+        laid.whole,
     )
 
 
@@ -229,15 +205,6 @@ def _reader(feed: Feed, runs: Sequence[Experiment], mesh: Mesh) -> Batch:
         return sharding.from_own(stack([chunks[seed] for seed in seeds]), place, shape)
 
     return own_rows if sharding.is_shared(mesh) else batch
-
-
-def stack(members: Sequence[Any]) -> Any:
-    """Members' trees as one with a leading axis of members, on the host; that of one member is not
-    copied.
-    """
-    if len(members) == 1:
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[None], members[0])
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *members)
 
 
 def split(tree: Any, members: int) -> list[Any]:

@@ -36,6 +36,7 @@ class Feed(NamedTuple):
     # the likelihood of all held-out text by name, where the config asks for it
     whole_heldout: dict[str, HeldoutLikelihood]
     given: dict[str, np.ndarray]  # parameters by path; {} where all are drawn at random
+    reference_flops: int  # of what the objective compares with, taken before training
     names: tuple[str, ...]  # the labels of the sources, or the name of a single one
 
     def epochs(self, steps: int) -> dict[str, float]:
@@ -87,6 +88,7 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
         tasks,
         whole,
         task.initial,
+        task.reference_flops,
         names,
     )
 

@@ -1,21 +1,18 @@
 """What a run will cost, before anything runs: counted, lowered and compiled, never allocated."""
 
-import re
-from collections import Counter
-from typing import NamedTuple
-
-import jax
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from lm_lab.compute import memory
+from lm_lab.compute.collectives import Collective, collectives
 from lm_lab.data.loader import Dataset
-from lm_lab.train import program as programs
-from lm_lab.train.compiled import compile_program
+from lm_lab.engine import sharding
+from lm_lab.train.feed import open_feed
+from lm_lab.train.layout import Layout, lay_out
 from lm_lab.train.program import Program
 from lm_lab.train.task import Task
-
-COLLECTIVE = re.compile(
-    r"= \S+ (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
-)
 
 
 class Plan(NamedTuple):
@@ -26,7 +23,9 @@ class Plan(NamedTuple):
     epochs: dict[str, float]  # by source, how often the run reads its rows
     state_bytes: dict[str, int]  # on a device, by category
     call: memory.Memory | None  # on a device; None where the compiler does not say
-    collectives: dict[str, int]  # operations in the compiled call, by kind
+    collectives: dict[str, Collective]  # of the compiled call, by kind
+    steps_per_call: int
+    reference_flops: int  # of what the objective compares with, taken once, before training
     whole: list[str]  # a line for each dimension that an axis of the mesh does not divide
 
 
@@ -35,23 +34,51 @@ def plan(task: Task) -> Plan:
 
     Raises UserError as training does before its first step.
     """
-    compiled = compile_program([task], check_memory=False)
-    program, train = compiled.program, task.experiment.train
-    calls = min(train.steps_per_call, program.steps)
-    examples = programs.abstract_examples(task, train.batch_size)
-    examples = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, calls, *x.shape), x.dtype), examples)
-    step = compiled.engine.step.compile(compiled.abstract_state(), examples)
-    collectives = dict(Counter(COLLECTIVE.findall(step.as_text() or "")))
-    state = compiled.abstract
-    held = memory.state_bytes(state.params, state.opt_state, state.slots)
-    compiled.feed.warn_of_repeats(program.steps)
-    epochs = compiled.feed.epochs(program.steps)
+    task = dataclasses.replace(task, only_plans=True)
+    laid = lay_out([task], check_memory=False)
+    program = laid.program
+    feed = open_feed(task, program, {task.experiment.seed})
+    step = laid.compile_step(task)
+    feed.warn_of_repeats(program.steps)
     return Plan(
         program,
-        compiled.feed.dataset,
-        epochs,
-        held,
+        feed.dataset,
+        feed.epochs(program.steps),
+        _state_bytes(laid, task),
         memory.compiled_memory(step),
-        collectives,
-        compiled.whole,
+        collectives(step.as_text() or ""),
+        min(task.experiment.train.steps_per_call, program.steps),
+        feed.reference_flops,
+        laid.whole,
     )
+
+
+def _state_bytes(laid: Layout, task: Task) -> dict[str, int]:
+    state, zero = laid.abstract, task.experiment.mesh.zero
+    places = sharding.gradient_shardings(laid.mesh, laid.program.state.params, zero)
+    gradients = sharding.abstract(state.params, places)
+    return memory.state_bytes(state.params, state.opt_state, state.slots, gradients)
+
+
+TaskOf = Callable[[dict[str, Any]], Task]  # the task of a config with these dotted keys changed
+
+
+def largest_batch(task_of: TaskOf, changes: dict[str, Any], memory_bytes: float) -> int | None:
+    """The largest batch, in rows, whose step fits into so many bytes a device; 0 where none does,
+    None where the compiler does not say, or another batch takes no more.
+
+    It compiles the two smallest batches that the mesh divides: memory grows in proportion to the
+    rows of a device.
+    """
+    first = task_of(changes).experiment
+    unit = first.mesh.row_devices * first.train.microbatches
+    peaks = []
+    for rows in (unit, 2 * unit):
+        task = task_of({**changes, "train.batch_size": rows})
+        call = memory.compiled_memory(lay_out([task], check_memory=False).compile_step(task))
+        if call is None:
+            return None
+        peaks.append(call.peak)
+    if peaks[1] <= peaks[0]:
+        return None
+    return unit * max(0, math.floor((memory_bytes - peaks[0]) / (peaks[1] - peaks[0])) + 1)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from lm_lab.compute import flops
 from lm_lab.contracts import Model
 from lm_lab.data.documents import digest
 from lm_lab.data.kept import kept
@@ -63,12 +64,26 @@ class References:
             self._by_side[side] = self._of_records(split, batches)
         return batches._replace(records=batches.records._replace(reference=self._by_side[side]))
 
+    def flops(self, model: Model, batches: AnyBatches) -> int:
+        """What the answers of a side cost, by the operations of `model`, which is the same one in
+        plain operations. Computes nothing.
+        """
+        assert isinstance(batches, RecordBatches)
+        batches = self._in_rows(batches)
+        rows = batches.once(0, batches.batch_size)
+        score = partial(self._score, model)
+        of_call = flops.count(score, self._variables(rows), rows).total
+        return of_call * -(-batches.every_row() // batches.batch_size)
+
+    def _in_rows(self, batches: RecordBatches) -> RecordBatches:
+        train = self._experiment.train
+        return batches._replace(batch_size=train.batch_size // train.microbatches)
+
     def _of_records(self, split: Split, batches: RecordBatches) -> np.ndarray:
         """f32[records, 2]: a number of each answer, NaN of records that fit into no row."""
         assert split.folder is not None
         experiment, data = self._experiment, self._experiment.data
-        rows = experiment.train.batch_size // experiment.train.microbatches
-        batches = batches._replace(batch_size=rows)
+        batches = self._in_rows(batches)
         variables = self._variables(batches.once(0, 1))
         facts = (
             (split.folder.name, split.name, data.length, data.pack, data.too_long),
@@ -98,12 +113,12 @@ class References:
         trained, frozen = sharding.unbox((trained, frozen))
         return self._adapter.variables(trained, frozen, precision.compute)
 
-    def _computed(self, batches: RecordBatches, variables: PyTree) -> np.ndarray:
-        @jax.jit
-        def score(variables: PyTree, examples: Examples) -> Array:
-            batch = self._objective.prepare(jax.random.key(0), examples)
-            return self._answers(self._model.apply(variables, batch.inputs), batch)
+    def _score(self, model: Model, variables: PyTree, examples: Examples) -> Array:
+        batch = self._objective.prepare(jax.random.key(0), examples)
+        return self._answers(model.apply(variables, batch.inputs), batch)
 
+    def _computed(self, batches: RecordBatches, variables: PyTree) -> np.ndarray:
+        score = jax.jit(partial(self._score, self._model))
         found = np.full((len(batches.records.offsets), ANSWERS), np.nan, np.float32)
         rows, size = batches.every_row(), batches.tokens.nbytes
         with Progress("Likelihoods of the reference", size) as progress:

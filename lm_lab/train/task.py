@@ -60,6 +60,7 @@ class Task:
     eval_objectives: Mapping[str, ObjectiveFunctions]
     adapter: AdapterFunctions
     update: Update
+    only_plans: bool = False  # shapes are wanted: the numbers of a reference model are left NaN
 
     @property
     def tokenizer(self) -> Codec:
@@ -165,8 +166,12 @@ class Task:
 
     def batches(self, split: loader.Split, seed: int, rows: int | None = None) -> loader.AnyBatches:
         """Batches of a side of the data, of `rows` rows (default: as in training)."""
+        batches, references = self._cut(split, seed, rows), self._references
+        return references.added(split, batches) if references and not self.only_plans else batches
+
+    def _cut(self, split: loader.Split, seed: int, rows: int | None = None) -> loader.AnyBatches:
         window, stride = self.window
-        batches = loader.cut(
+        return loader.cut(
             self.experiment.data,
             split,
             window=window,
@@ -175,7 +180,15 @@ class Task:
             seed=seed,
             contiguous=self.experiment.train.carry_state,
         )
-        return batches if self._references is None else self._references.added(split, batches)
+
+    @property
+    def reference_flops(self) -> int:
+        """The FLOPs of what the objective compares with, once, before training; 0 for nothing."""
+        if self._references is None:
+            return 0
+        flops, sides = self._references.flops, self.dataset.sources.values()
+        batches = (self._cut(split, 0) for side in sides for split in side.splits)
+        return sum(flops(self.reference_model, each) for each in batches)
 
     def examples(self, step: int) -> Examples:
         """The windows [B ...] that a run of the config trains on in a step; a function of the step.
@@ -208,8 +221,7 @@ class Task:
     @cached_property
     def _references(self) -> References | None:
         """The likelihoods that the objective compares with; None where it asks for none."""
-        answers = self.objective_kind.reference
-        if answers is None:
+        if (answers := self.objective_kind.reference) is None:
             return None
         return References(
             self.experiment, self.model, self.objective, self.adapter, answers, self.initial

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from lm_lab.compute import device
+from lm_lab.engine.nonfinite import LOST
 from lm_lab.runs import peers
 from lm_lab.train.compiled import CompiledProgram, split
+from lm_lab.train.preemption import say
 from lm_lab.train.progress import Progress
 from lm_lab.train.shared_writer import share_results
 from lm_lab.train.writer import RunWriter
@@ -72,9 +75,21 @@ class ThroughputMeter:
         for call, metrics in zip(calls, fetched):
             own_seconds = seconds * (call.stop - call.first_step) / steps / count
             for writer, of_member in zip(self._writers, split(metrics, count)):
+                self._tell_lost(writer, call, of_member)
                 writer.log(call.first_step, of_member, own_seconds, tokens_per_second)
         share_results(self._writers)
         self._show(calls[-1].stop, tokens_per_second)
+
+    def _tell_lost(self, writer: RunWriter, call: Call, metrics: Sums) -> None:
+        """Says on stderr which steps of a call trained nothing, as they were not finite."""
+        if LOST not in metrics or writer.result is not None or not peers.is_first():
+            return
+        steps = (call.first_step + 1 + np.flatnonzero(metrics[LOST])).tolist()
+        if steps:
+            named = ", ".join(map(str, steps[:3])) + (
+                f" and {len(steps) - 3} more" * (len(steps) > 3)
+            )
+            say(f"{writer.run.directory.name}: not finite, so lost: step {named}")
 
     def _show(self, step: int, tokens_per_second: float) -> None:
         if not peers.is_first():

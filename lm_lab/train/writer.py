@@ -354,14 +354,13 @@ class RunWriter:
         self._end("diverged", step, message=message)
 
     def _end(self, status: str, step: int, **more: str) -> None:
-        program = self._program
         self.result = {
             "status": status,
             "steps": step,
             **self._position(step),
             "bytes": self._bytes,
-            "flops_per_token": program.flops_per_token,
-            "params": program.params,
+            "flops_per_token": self._program.flops_per_token,
+            "params": self._program.params,
             "final": self._final,
             "seconds": self._seconds,
             "compile_seconds": self._compile_seconds,
@@ -379,18 +378,19 @@ class RunWriter:
         records.write_result(self.run.directory, self.result)
 
     def _paid(self, step: int) -> dict[str, int]:
-        """Of a branch, what it has computed itself; the rest its trunk has paid for."""
-        if not self._branched:
-            return {}
-        own = (step - self._branched) * self._program.flops_per_step
-        return {BRANCHED: self._branched, "paid_flops": own}
+        """FLOPs before training; of a branch its own, as the trunk has paid for the rest."""
+        before = self._feed.reference_flops
+        paid = {"reference_flops": before} if before else {}
+        if self._branched:
+            own = (step - self._branched) * self._program.flops_per_step
+            paid |= {BRANCHED: self._branched, "paid_flops": own}
+        return paid
 
     def _position(self, step: int) -> dict[str, float]:
-        program = self._program
         return {
             "step": step,
-            "tokens": step * program.targets_per_step,
-            "flops": step * program.flops_per_step,
+            "tokens": step * self._program.targets_per_step,
+            "flops": step * self._program.flops_per_step,
         }
 
 

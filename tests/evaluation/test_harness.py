@@ -82,13 +82,10 @@ def folder(tmp_path_factory):
 def offline(tmp_path_factory):
     """No hub is asked, and no cache of the user's is written to."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
-            patch.setenv(name, "1")
-        import datasets
-
-        patch.setattr(
-            datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets"))
-        )
+        # the variables are read at import; without a network a hub is asked for half a minute
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        patch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets")))
         yield
 
 

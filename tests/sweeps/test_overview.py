@@ -56,6 +56,13 @@ def test_shares_and_the_time_left_follow_from_what_is_paid(under_way):
     assert not found.is_over
 
 
+def test_runs_that_have_just_begun_are_under_way(under_way):
+    place = run_directory(under_way, read_sweep(under_way).runs[2].name)
+    (place / "metrics.jsonl").unlink()
+    shown = "\n".join(watching.lines(overview(under_way)))
+    assert "50% of the compute, time left not known yet" in shown
+
+
 def test_a_sweep_that_nobody_runs_has_no_time_left(sweep):
     found = overview(sweep)
     assert found.seconds_left is None

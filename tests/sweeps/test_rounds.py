@@ -13,7 +13,7 @@ from lm_lab.runs.sweep import read_sweep
 from lm_lab.sweeps import rounds
 from lm_lab.sweeps.algebra import choice, log_uniform
 from lm_lab.sweeps.launch import launch
-from lm_lab.sweeps.search import Search
+from lm_lab.sweeps.search import Search, Trial
 from lm_lab.types import UserError
 from tests.sweeps.fakes import resolve, study_of
 
@@ -128,6 +128,46 @@ def test_bad_runs_are_given_up_and_count_as_far_as_they_went(tmp_path, monkeypat
     assert len(given_up) >= len(pruned)
     assert all(len(trial.values) <= len(STEPS) for trial in given_up)
     assert start(tmp_path, Valley(), count=12, settings=settings).rows == summary.rows
+
+
+@pytest.mark.parametrize("better, sign", [("lower", 1.0), ("higher", -1.0)])
+def test_halving_keeps_the_best_quarter_at_each_rung(better, sign):
+    settings = {"pruner": "halving", "startup_trials": 8, "sampler": "random"}
+    search = Search(SPACE, count=12, settings=settings, metric="eval/x", better=better)
+    searcher = rounds.Chosen(search)
+    point = {"optimizer.peak_rate": 0.01, "model.width": 8}
+
+    def shown(value, *steps):
+        return [(step, sign * (value + 10 / step)) for step in steps]
+
+    # rungs at 10, 40 and 160 steps; half of the trials were given up at the first
+    trials = [
+        Trial(point, sign * i, shown(i, 10, 40, 160) if i % 2 else shown(i, 10), i % 2 == 0)
+        for i in range(8)
+    ]
+    judge = searcher.judge(trials)
+    every = (10, 20, 40, 80, 160)
+    assert judge(shown(0.5, *every)) is None  # the best of all
+    assert judge(shown(7.5, *every)) == 10
+    # the second of nine is in the best quarter, and of the five at the next rung it must be first
+    assert judge([*shown(0.5, 10, 20), *shown(2.5, 40, 80)]) == 40
+    assert judge(shown(0.5, 10)) is None
+    assert judge([(10, math.nan)]) == 10
+    assert searcher.judge(trials[:4])(shown(9, *every)) is None  # too few to judge by
+
+
+def test_all_samplers_propose_other_points_in_each_round():
+    for sampler in ("qmc", "random"):
+        search = Search(SPACE, count=8, seed=3, settings={"sampler": sampler})
+        searcher = rounds.Chosen(search)
+        first = searcher.propose([], 4)
+        trials = [Trial(point, 1.0, [(10, 1.0)], False) for point in first]
+        second = searcher.propose(trials, 4)
+        assert searcher.propose(trials, 4) == second
+        rates = [point["optimizer.peak_rate"] for point in (*first, *second)]
+        assert len(set(rates)) == 8
+        assert all(1e-4 <= rate <= 1.0 for rate in rates)
+        assert {point["model.width"] for point in (*first, *second)} <= {8, 16, 32}
 
 
 def test_mistakes_are_named(tmp_path):

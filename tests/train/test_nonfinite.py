@@ -32,13 +32,15 @@ def poisoned(monkeypatch):
 
 
 def test_lost_steps_are_recorded_and_a_kill_between_them_changes_no_bit(
-    tmp_path, monkeypatch, poisoned
+    tmp_path, monkeypatch, poisoned, capfd
 ):
     policy = {"name": "roll_back", "every_steps": 2}
     changes = {"train.nonfinite": policy, "train.average_decay": 0.9, "train.norms": "layers"}
     whole = runs_in(tmp_path / "whole", MEMBERS, **changes)
     results = loop.train(whole)
     assert [result["status"] for result in results] == ["complete", "complete"]
+    said = [line for line in capfd.readouterr().err.splitlines() if "not finite" in line]
+    assert said == [f"lm-lab: run1: not finite, so lost: step {step}" for step in (4, 6)]
     assert [result.get("lost_steps") for result in results] == [None, 2]
     lines = [line for line in records.read_metrics(whole[1].directory) if "train/nll" in line]
     assert [line["lost_steps"] for line in lines] == [0, 1, 2, 2]

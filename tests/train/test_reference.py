@@ -10,13 +10,18 @@ import jax
 import numpy as np
 import pytest
 
+from lm_lab.compute import flops
 from lm_lab.data.store import cache_directory
+from lm_lab.library.pace import Pace
+from lm_lab.library.planning import Machine, describe
 from lm_lab.runs.config import write_config
 from lm_lab.train import carried, restore
+from lm_lab.train.plan import plan
 from lm_lab.train.program import abstract_examples
-from lm_lab.types import UserError
+from lm_lab.types import Inputs, UserError
 from tests import tiny
 
+MACHINE = Machine(lambda: Pace(None, "no machine"), None)
 FIELDS = {name: name for name in ("prompt", "chosen", "rejected")}
 
 
@@ -79,11 +84,28 @@ def test_it_is_computed_once_and_again_in_the_same_bits(base, monkeypatch):
     first = np.asarray(task.examples(2).reference)
     files = kept()
     computing = "lm_lab.train.reference.References._computed"
-    monkeypatch.setattr(computing, lambda *_: pytest.fail("it is computed again"))
-    assert np.asarray(task_of(base).examples(2).reference).tobytes() == first.tobytes()
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(computing, lambda *_: pytest.fail("it is computed again"))
+        assert np.asarray(task_of(base).examples(2).reference).tobytes() == first.tobytes()
     shutil.rmtree(files[0].parent)
     assert np.asarray(task_of(base).examples(2).reference).tobytes() == first.tobytes()
+
+
+def test_a_plan_counts_the_pass_and_computes_nothing(base, monkeypatch):
+    computing = "lm_lab.train.reference.References._computed"
+    monkeypatch.setattr(computing, lambda *_: pytest.fail("a plan computes"))
+    task = task_of(base, {"train.batch_size": 3})
+    shutil.rmtree(cache_directory().with_name("references"), ignore_errors=True)
+    planned = plan(task)
+    params, rows = restore.load_params(base)[2], jax.ShapeDtypeStruct((3, 32), "int32")
+    forward = flops.count(
+        lambda tokens: task.reference_model.apply({"params": params}, Inputs(tokens)), rows
+    ).total
+    # three rows a call, of the two answers of a record
+    sides = planned.dataset.sources[""].splits
+    calls = sum(-(-len(side.records.offsets) // 3) for side in sides)
+    assert planned.reference_flops == calls * forward
+    assert any("FLOPs before" in line for line in describe(task.experiment, planned, MACHINE))
 
 
 def test_what_it_starts_from_is_named(base):

@@ -17,6 +17,8 @@ from lm_lab.types import UserError
 if TYPE_CHECKING:
     import optuna
 
+REDUCTION = 4  # of the runs at each rung of successive halving
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -27,7 +29,7 @@ class Config:
     )
     pruner: Literal["median", "halving"] | None = setting(
         "gives a run up at an evaluation at which it is worse than the median of the rounds "
-        "before, or not in the best share (successive halving); None: never",
+        "before, or not in the best quarter (successive halving); None: never",
         None,
     )
     startup_trials: int = setting("drawn at random first, and never given up", 8, low=1)
@@ -36,18 +38,24 @@ class Config:
 def propose(config: Config, asked: Asked, count: int) -> Sequence[Point]:
     """The next points, which Optuna chooses in the knowledge of one another."""
     kinds = {key: _distribution(key, spread) for key, spread in asked.space.items()}
+    is_sequence = config.sampler == "qmc"  # of points that depend on their number alone
+    before = len(asked.trials) if is_sequence else 0
     with _quiet():
-        study = _study(config, asked)
-        chosen = [study.ask(kinds).params for _ in range(count)]
+        study = _study(config, dataclasses.replace(asked, trials=[]) if is_sequence else asked)
+        chosen = [study.ask(kinds).params for _ in range(before + count)][before:]
     return [
         {key: _value(asked.space[key], found) for key, found in params.items()} for params in chosen
     ]
 
 
 def gives_up(config: Config, asked: Asked, values: Sequence[tuple[int, float]]) -> int | None:
-    """The first step at which Optuna's pruner would end a run with these values."""
+    """The first step at which the pruner would end a run with these values."""
     if config.pruner is None:
         return None
+    if config.pruner == "halving":
+        return (
+            _outside_the_best(asked, values) if len(asked.trials) >= config.startup_trials else None
+        )
     with _quiet():
         trial = _study(config, asked).ask()
         for step, value in values:
@@ -55,6 +63,31 @@ def gives_up(config: Config, asked: Asked, values: Sequence[tuple[int, float]]) 
             if trial.should_prune():
                 return step
     return None
+
+
+def _outside_the_best(asked: Asked, values: Sequence[tuple[int, float]]) -> int | None:
+    """The first step at which asynchronous successive halving (1810.05934) ends a run.
+
+    Its rungs are the first evaluation of all runs and REDUCTION times as many steps each; a run
+    goes beyond one if it is among the best 1 / REDUCTION of those that came so far. Optuna's own
+    pruner reads marks that it leaves in trials as they run, which recorded trials do not have.
+    """
+    sign = 1.0 if asked.is_lower_better else -1.0
+    before = [trial.values for trial in asked.trials if trial.values]
+    rung = min((shown[0][0] for shown in before), default=0)
+    for step, value in values:
+        while rung and step >= rung:
+            rivals = [found for shown in before if (found := _at(shown, rung)) is not None]
+            places = max(1, (len(rivals) + 1) // REDUCTION)
+            if sum(not sign * value <= sign * rival for rival in rivals) >= places:
+                return step
+            rung *= REDUCTION
+    return None
+
+
+def _at(values: Sequence[tuple[int, float]], rung: int) -> float | None:
+    """The value at the first evaluation that is not before a rung."""
+    return next((value for step, value in values if step >= rung), None)
 
 
 def _study(config: Config, asked: Asked) -> "optuna.Study":
@@ -68,15 +101,10 @@ def _study(config: Config, asked: Asked) -> "optuna.Study":
         "qmc": lambda: optuna.samplers.QMCSampler(seed=asked.seed, scramble=True),
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
     }
-    pruners = {
-        "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=config.startup_trials),
-        "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(),
-        None: lambda: optuna.pruners.NopPruner(),
-    }
     study = optuna.create_study(
         direction="minimize" if asked.is_lower_better else "maximize",
         sampler=samplers[config.sampler](),
-        pruner=pruners[config.pruner](),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=config.startup_trials),
     )
     for trial in asked.trials:
         with contextlib.suppress(ValueError, KeyError):  # outside the space

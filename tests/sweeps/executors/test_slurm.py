@@ -1,5 +1,6 @@
 """Job arrays on a one-node Slurm: outcomes, retries, cancelling, and what sbatch refuses."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,15 @@ def test_a_task_that_vanishes_with_its_node_is_started_again(unit, tmp_path):
     lost = f"test -e {tmp_path}/once && exit 0; touch {tmp_path}/once; kill -9 $PPID; sleep 60"
     (outcome,) = arrays(retries=1).run([unit("lost", lost)])
     assert outcome.code == 0
+
+
+def test_a_branch_waits_for_its_own_trunk_alone(unit, tmp_path):
+    kept, seen = tmp_path / "kept", tmp_path / "seen"
+    wait = f"for i in $(seq 300); do test -e {seen} && exit 0; sleep 0.1; done; exit 9"
+    trunk = unit("trunk", f"sleep 0.3; touch {kept}; {wait}")  # ends when its branch has begun
+    branch = dataclasses.replace(unit("branch", f"test -e {kept} && touch {seen}"), after=(kept,))
+    outcomes = [(each.unit.names, each.code) for each in arrays().run([branch, trunk])]
+    assert outcomes == [(("branch",), 0), (("trunk",), 0)]
 
 
 def test_closing_cancels_what_is_left_after_it_has_saved(unit, tmp_path):
