@@ -14,7 +14,7 @@ from lm_lab.types import PyTree
 Axes = tuple[str, ...]  # of a mesh
 Rules = Mapping[str, Axes]  # by logical axis; one without axes is whole on each device
 
-ROWS: Axes = ("replica", "data", "fsdp")  # the axes over which a batch is split
+ROWS: Axes = ("replica", "data", "fsdp", "expert")  # the axes over which a batch is split
 SPLIT = 1  # the stages of ZeRO: the optimizer's state is split over "data",
 GRADIENTS = 2  # and gradients,
 PARAMETERS = 3  # and parameters
@@ -26,9 +26,8 @@ def rules(zero: int, kind: str) -> Rules:
     """
     stage = {"optimizer": SPLIT, "gradients": GRADIENTS, "parameters": PARAMETERS}[kind]
     width: Axes = ("fsdp", "data") if zero >= stage else ("fsdp",)
-    # Experts are not split: every device has a part of each, so that their number does not matter.
-    of_tensor = {"inner": ("tensor",), "vocab": ("tensor",)}
-    return {"batch": ROWS, "width": width, "expert": (), **of_tensor}
+    others: dict[str, Axes] = {"inner": ("tensor",), "vocab": ("tensor",), "expert": ("expert",)}
+    return {"batch": ROWS, "width": width, **others}
 
 
 class Undivided(NamedTuple):

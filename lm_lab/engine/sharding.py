@@ -19,10 +19,16 @@ from lm_lab.engine.state import FROZEN, Slots, TrainState, divide, unite
 from lm_lab.schema import setting
 from lm_lab.types import PyTree, UserError
 
-AXES = ("population", "replica", "data", "fsdp", "tensor")
+AXES = ("population", "replica", "data", "fsdp", "expert", "sequence", "tensor")
 
 # The logical axes of activations; those of parameters and of all that is stored: placement.rules.
-RULES = (("batch", ROWS), ("vocab", "tensor"), ("length", None))
+RULES = (
+    ("batch", ROWS),
+    ("expert_rows", tuple(axis for axis in ROWS if axis != "expert")),
+    ("expert", "expert"),
+    ("vocab", "tensor"),
+    ("length", "sequence"),
+)
 
 
 def _devices(doc: str) -> int:
@@ -48,6 +54,13 @@ class Config:
     )
     fsdp: int = _devices(
         "devices over which the batch and the parameters are split (1910.02054, stage 3)"
+    )
+    expert: int = _devices(
+        "devices over which the batch and the experts of a mixture are split (2006.16668)"
+    )
+    sequence: int = _devices(
+        "devices over which the positions of a row are split: attention gathers keys and values, "
+        "linear recurrences pass their states on"
     )
     tensor: int = _devices(
         "devices over which heads, feed-forward and vocabulary are split (1909.08053)"
@@ -90,14 +103,19 @@ def make_mesh(config: Config) -> Mesh:
     return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
 
 
-def check_fit(config: Config, rows: int, members: int) -> None:
-    """Raises UserError where the mesh does not divide the rows of a
-    (micro)batch, or the members.
+def check_fit(config: Config, rows: int, members: int, length: int = 0) -> None:
+    """Raises UserError where the mesh does not divide the rows of a (micro)batch, the positions of
+    a row, or the members.
     """
     if rows % config.row_devices:
         raise UserError(
             f"config.mesh: {_listed(config, ROWS)} do not divide the {rows} rows of a microbatch; "
             "change config.train.batch_size or the mesh"
+        )
+    if length % config.sequence:
+        raise UserError(
+            f"config.mesh.sequence {config.sequence} does not divide the {length} positions of a "
+            "row; change it, or config.data.length"
         )
     if members % config.population:
         raise UserError(
@@ -127,7 +145,8 @@ def check_split(config: Config, state: TrainState, heads: int | None) -> None:
         )
     placed = placement.state_places(state, config.zero, config.sizes)
     params = (placed.params, placed.slots[FROZEN])
-    for axis, count in (("fsdp", config.fsdp), ("tensor", config.tensor)):
+    for axis in ("fsdp", "expert", "tensor"):
+        count = config.sizes[axis]
         if count > 1 and not placement.splits(params, axis):
             left = (each for _, each in placement.undivided(params) if each.mesh_axis == axis)
             sizes = {(each.logical, each.size) for each in left}

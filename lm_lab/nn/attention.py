@@ -14,6 +14,7 @@ from lm_lab.nn.cache import is_decoding, update_cache
 from lm_lab.nn.linear import Linear
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.positions import Scheme
+from lm_lab.nn.splits import is_split, whole_length
 from lm_lab.types import Scope, UserError
 
 Kernel = Literal["auto", "plain", "rows", "cudnn", "tpu"]
@@ -67,6 +68,8 @@ def attend(
         and bias is None
         and fused.fits_splash(length, k_BMGK.shape[1]),
     }
+    if kernel == "auto" and is_split("length"):
+        kernel = "plain"  # each device has some of the queries, and all keys
     if kernel == "auto":
         fits = runs["cudnn"] and fused.fits_cudnn(q_BLHK.shape[-1])
         pays = runs["rows"] and jax.default_backend() == "cpu" and length >= 4 * ROWS
@@ -208,6 +211,7 @@ class Attention(nn.Module):
         if not self.cross:
             q_BLHK = self._rotate(q_BLHK, info)
         k, v = self._context(context_BMD) if self.cross else self._self(x_BLD, info)
+        k, v = whole_length(k), whole_length(v)
         mixed_BLHK = attend(
             q_BLHK,
             k,

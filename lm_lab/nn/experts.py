@@ -14,6 +14,8 @@ from jax.ad_checkpoint import checkpoint_name
 from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.feed_forward import ACTIVATIONS, GATED, GATES, Activation
 from lm_lab.nn.linear import PRODUCT, Kernels, Linear
+from lm_lab.nn.splits import from_experts, is_split, to_experts
+from lm_lab.types import UserError
 
 Grouping = Literal["auto", "ragged", "blocks"]
 
@@ -58,6 +60,12 @@ class Experts(nn.Module):
             mixture.balance_weight * load_balancing_loss(router_probs_BLE, chosen_BLk, real_BL),
         )
         feed_forward = self._kernels(x_BLD)
+        if mixture.capacity_factor is None and is_split("expert"):
+            raise UserError(
+                "config.mesh.expert splits experts that have a capacity, and "
+                "config.model.feed_forward.capacity_factor is None; set it, as to 1.25, or use "
+                "config.mesh.fsdp"
+            )
         if mixture.capacity_factor is None or is_decoding(self):
             y = _dropless(feed_forward, x_BLD, chosen_BLk, mixture)
         else:
@@ -189,7 +197,8 @@ def _within_capacity(
     slots_BA, back_BS = jax.vmap(places)(chosen_BLk, real_BL)
     x_BSD = jax.vmap(_moved)(jnp.repeat(x_BLD, mixture.chosen, axis=1), back_BS, slots_BA)
     x_BECD = x_BSD.reshape(len(x_BSD), mixture.experts, capacity, -1)
-    y_BSD = feed_forward(x_BECD, partial(jnp.einsum, "becd,edf->becf")).reshape(x_BSD.shape)
+    y_BECD = feed_forward(to_experts(x_BECD), partial(jnp.einsum, "becd,edf->becf"))
+    y_BSD = from_experts(y_BECD).reshape(x_BSD.shape)
     return jax.vmap(_moved)(y_BSD, slots_BA, back_BS).reshape(*chosen_BLk.shape, -1)
 
 

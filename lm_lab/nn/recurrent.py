@@ -18,6 +18,7 @@ from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.cells import CELLS, Cell, Name, State
 from lm_lab.nn.linear import Kernel, Linear, bias_param, gather, uniform
 from lm_lab.nn.segments import SegmentInfo
+from lm_lab.nn.splits import is_split
 from lm_lab.types import UserError
 
 Implementation = Literal["auto", "plain", "cudnn"]
@@ -47,6 +48,11 @@ class Recurrent(nn.Module):
 
     @nn.compact
     def __call__(self, x_BLD: Array, segments: SegmentInfo) -> Array:
+        if is_split("length"):
+            raise UserError(
+                f"config.mesh.sequence: a step of {self.cell} needs the state before it, so that a "
+                "row cannot be split; set it to 1"
+            )
         size, cell = self.features, CELLS[self.cell]
         marks = self._marks(segments)
         uses_cache = is_decoding(self) and not self.reverse

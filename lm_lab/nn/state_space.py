@@ -5,6 +5,7 @@ padding does not change it. While decoding, it is in the cache.
 """
 
 import math
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -17,6 +18,7 @@ from lm_lab.nn.feed_forward import gelu
 from lm_lab.nn.linear import BlockLinear, Linear, inner_param
 from lm_lab.nn.scans import Kernel, Tokens, linear_scan, selective_scan
 from lm_lab.nn.segments import SegmentInfo
+from lm_lab.nn.splits import along_length
 
 STEPS = (1e-3, 1e-1)  # initial step sizes of Mamba, drawn log-uniformly
 RETENTION = (
@@ -103,11 +105,35 @@ class Selective(nn.Module):
         keep = jnp.broadcast_to(1.0 - segments.resets_BL, x.shape[:2])
         x, write, read = (y.astype(jnp.float32) for y in (x, write, read))
         start = _state_before(self, x.shape[0], self.state, self.inner)
-        y, end = selective_scan(
-            self.kernel, -jnp.exp(rates).T, start, Tokens(x, step, write, read, keep)
-        )
+        scan, tokens = partial(_selective, self.kernel), Tokens(x, step, write, read, keep)
+        y, end = along_length(scan, _selective_decay, -jnp.exp(rates).T, start, *tokens)
         _cache_state(self, end)
         return y + skip * x
+
+
+def _selective(
+    kernel: Kernel, rates_SD: Array, start_BSD: Array, *tokens: Array
+) -> tuple[Array, Array]:
+    return selective_scan(kernel, rates_SD, start_BSD, Tokens(*tokens))
+
+
+def _selective_decay(rates_SD: Array, *tokens: Array) -> Array:
+    """The factor f32[B S D] of all tokens together."""
+    of = Tokens(*tokens)
+    return of.keep.prod(1)[:, None, None] * jnp.exp(of.step.sum(1)[:, None] * rates_SD)
+
+
+def _linear(
+    kernel: Kernel, shared: tuple[()], start_BD: Array, a_BLD: Array, u_BLD: Array
+) -> tuple[Array, Array]:
+    del shared
+    h_BLD = linear_scan(kernel, a_BLD, u_BLD, start_BD)
+    return h_BLD, h_BLD[:, -1]
+
+
+def _linear_decay(shared: tuple[()], a_BLD: Array, u_BLD: Array) -> Array:
+    del shared, u_BLD
+    return a_BLD.prod(1)
 
 
 @jax.custom_jvp
@@ -158,8 +184,9 @@ class GatedRecurrence(nn.Module):
         if segments.padding_BL is not None:
             padding = segments.padding_BL[..., None]
             a, u = jnp.where(padding, 1, a), jnp.where(padding, 0, u)
-        h_BLD = linear_scan(self.kernel, a, u, _state_before(self, x_BLD.shape[0], x_BLD.shape[-1]))
-        _cache_state(self, h_BLD[:, -1])
+        start = _state_before(self, x_BLD.shape[0], x_BLD.shape[-1])
+        h_BLD, end = along_length(partial(_linear, self.kernel), _linear_decay, (), start, a, u)
+        _cache_state(self, end)
         return h_BLD.astype(x_BLD.dtype)
 
 

@@ -16,7 +16,7 @@ from lm_lab.train import program as programs
 from lm_lab.train import state_memory
 from lm_lab.train.program import Program
 from lm_lab.train.task import Task
-from lm_lab.types import Examples, Hyper
+from lm_lab.types import Examples, Hyper, UserError
 
 # FLOPs of a step that fill an accelerator: at the 4e14 a second that products reach on an H100 they
 # take 2.5 ms, where launching the kernels of a small step takes about 1 ms. Reasoned, not measured:
@@ -66,7 +66,9 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     """
     task, runs = tasks[0], [task.experiment for task in tasks]
     first = task.experiment
-    sharding.check_fit(first.mesh, first.train.batch_size // first.train.microbatches, len(runs))
+    _check_length(task)
+    rows = first.train.batch_size // first.train.microbatches
+    sharding.check_fit(first.mesh, rows, len(runs), first.data.length)
     mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(task)
     sharding.check_split(
@@ -96,6 +98,16 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
         stack([programs.hyper_of(run) for run in runs]),
         sharding.whole(first.mesh, program.state),
     )
+
+
+def _check_length(task: Task) -> None:
+    """Raises UserError where devices would split a length that is not one text from its start."""
+    experiment = task.experiment
+    if experiment.mesh.sequence > 1 and experiment.train.carry_state:
+        raise UserError(
+            "config.mesh.sequence splits rows that begin anew, and config.train.carry_state goes "
+            "on from the row before; leave one of them out"
+        )
 
 
 def in_turn(members: int, flops_per_step: float, backend: str, devices: int) -> bool:

@@ -1,11 +1,14 @@
 """Every axis of the mesh, each stage of ZeRO and their combinations train as one device does."""
 
+from functools import cache
+
 import jax
 import pytest
 
 from lm_lab.engine import placement, sharding
 from lm_lab.train import program
 from lm_lab.train.compiled import compile_program
+from lm_lab.train.layout import lay_out
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import ROUNDING, WIDTH, distance
@@ -101,3 +104,64 @@ def test_an_axis_that_does_not_divide_is_left_out_and_the_others_stay():
     placed = placement.place((12, 7, 24), ("width", "vocab", "inner"), rules, sizes)
     assert placed.spec == jax.sharding.PartitionSpec(("fsdp", "data"), None, "tensor")
     assert placed.undivided == (placement.Undivided("tensor", 2, "vocab", 7),)
+
+
+EXPERTS = {"model.feed_forward": {"name": "experts", "count": 4, "capacity_factor": 1.25}}
+MAMBA = {"model": {"family": "state_space", "width": WIDTH, "depth": 1, "scan": True}}
+HYBRID = {
+    "model": {
+        "family": "state_space",
+        "block": "rg_lru",
+        "attention_every": 2,
+        "width": WIDTH,
+        "depth": 2,
+        "heads": 2,
+    }
+}
+MODELS = {"decoder": {"model.depth": 1}, "mamba": MAMBA, "hybrid": HYBRID, "experts": EXPERTS}
+SPLIT = [
+    ("decoder", {"sequence": 2, "fsdp": 2, "tensor": 2}),
+    ("mamba", {"sequence": 4, "fsdp": 2}),
+    ("hybrid", {"sequence": 2, "tensor": 2, "data": 2, "zero": 1}),
+    ("experts", {"expert": 4, "data": 2}),
+    ("experts", {"expert": 2, "sequence": 2, "fsdp": 2}),
+]
+
+
+@cache
+def unsplit(name):
+    return jax.device_get(stepped({}, documents(name))[1:])
+
+
+def documents(name):
+    """The changes for a model, and rows of several documents."""
+    return {"data.isolate_documents": True} | MODELS[name]
+
+
+@pytest.mark.parametrize("name, mesh", SPLIT, ids=str)
+def test_rows_and_experts_that_are_split_train_as_on_one_device(name, mesh):
+    _, *split = stepped(mesh, documents(name))
+    assert distance(split, unsplit(name)) < ROUNDING
+
+
+RNN = {"model": {"family": "rnn", "width": WIDTH, "depth": 1}}
+DROPLESS = {"model.feed_forward": {"name": "experts", "count": 4}}
+UNSPLIT = [
+    ({}, {"sequence": 3}, r"sequence 3 does not divide the 16 positions of a row"),
+    (RNN, {"sequence": 2}, r"mesh\.sequence: a step of lstm needs the state before it"),
+    (RNN | {"train.carry_state": True}, {"sequence": 2}, "leave one of them out"),
+    (DROPLESS, {"expert": 2}, r"capacity_factor is None; set it, as to 1\.25"),
+    ({}, {"expert": 2}, r"mesh\.expert 2 divides no dimension"),
+]
+
+
+@pytest.mark.parametrize("changes, mesh, message", UNSPLIT, ids=str)
+def test_rows_and_experts_that_cannot_be_split_are_refused(changes, mesh, message):
+    with pytest.raises(UserError, match=message):
+        traced(task_of(mesh, changes))
+
+
+def traced(task):
+    laid = lay_out([task])
+    with sharding.use(laid.mesh):
+        return jax.eval_shape(laid.engine.init.jitted, laid.hyper, {})

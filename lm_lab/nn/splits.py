@@ -1,0 +1,92 @@
+"""What layers do where the mesh splits an axis that they mix: the length of a row, or experts."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen import spmd
+from jax import Array, lax
+from jax.sharding import PartitionSpec as P
+
+from lm_lab.types import PyTree
+
+ANY = P.UNCONSTRAINED
+
+
+def _axis(logical: str) -> str | None:
+    """The axis of the mesh of the context that splits a logical axis of activations; None where it
+    is whole.
+    """
+    axis = dict(nn.get_logical_axis_rules()).get(logical)
+    if not isinstance(axis, str):
+        return None
+    return axis if jax.sharding.get_abstract_mesh().shape.get(axis, 1) > 1 else None
+
+
+def is_split(logical: str) -> bool:
+    """Whether the mesh of the context splits a logical axis of activations."""
+    return _axis(logical) is not None
+
+
+def whole_length(x_BM: Array) -> Array:
+    """Keys or values [B M ...] of all positions on each device that has a part of the row."""
+    if not is_split("length"):
+        return x_BM
+    return lax.with_sharding_constraint(x_BM, P(ANY, None, *[ANY] * (x_BM.ndim - 2)))
+
+
+def to_experts(x_BECD: Array) -> Array:
+    """What experts read [B E C D], moved from the devices of the rows to those of the experts: an
+    all-to-all where experts are split.
+    """
+    if not is_split("expert"):
+        return x_BECD
+    return spmd.with_logical_constraint(x_BECD, ("expert_rows", "expert", None, None))
+
+
+def from_experts(y_BECD: Array) -> Array:
+    """The inverse of `to_experts`."""
+    if not is_split("expert"):
+        return y_BECD
+    y_BECD = spmd.with_logical_constraint(y_BECD, ("expert_rows", "expert", None, None))
+    return spmd.with_logical_constraint(y_BECD, ("batch", None, None, None))
+
+
+# (what parts share, start, the tokens [B L ...]) -> (outputs [B L ...], end)
+Scan = Callable[..., tuple[Array, Array]]
+
+
+def along_length(
+    scan: Scan, decay: Callable[..., Array], shared: PyTree, start: Array, *tokens: Array
+) -> tuple[Array, Array]:
+    """(outputs [B L ...], end) of a linear recurrence from `start`, where devices have parts of the
+    length: each scans its own from zero, they tell one another where that ends, and scan again from
+    the state with which their part begins. `decay` (shared, tokens) is the factor by which a part
+    multiplies the state before it.
+
+    Where the length is whole, it is the scan alone.
+    """
+    axis = _axis("length")
+    if axis is None:
+        return scan(shared, start, *tokens)
+    parts = jax.sharding.get_abstract_mesh().shape[axis]
+
+    def local(shared: PyTree, start: Array, *tokens: Array) -> tuple[Array, Array]:
+        _, end = scan(shared, jnp.zeros_like(start), *tokens)
+        factor = decay(shared, *tokens)
+        ends, factors = (lax.all_gather(each, axis) for each in (end, factor))
+        begins = [start]
+        for part in range(parts):
+            begins.append(factors[part] * begins[-1] + ends[part])
+        own = jnp.stack(begins[:-1])[lax.axis_index(axis)]
+        return scan(shared, own, *tokens)[0], begins[-1]
+
+    along = jax.shard_map(
+        local,
+        in_specs=(P(), P(), *[P(None, axis)] * len(tokens)),
+        out_specs=(P(None, axis), P()),
+        axis_names={axis},
+        check_vma=False,
+    )
+    return along(shared, start, *tokens)
