@@ -64,5 +64,6 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "only_warn_on_example_error": False,
     "min_reported_time": 1e9,
+    "parallel": True,  # as many at once as Sphinx has processes
     "show_signature": False,
 }

@@ -6,6 +6,8 @@ in the place of 10. Beside each stand the run of its own with the same schedule,
 cosine, as most runs have it; three seeds.
 
 Command:  lm-lab sweep experiments/horizons --workdir=runs/horizons
+Cost:     2.2e12 FLOPs, 36 runs; 8 minutes on two busy cores
+Result:   each horizon ends in the bits of its own run, at 46 % of the compute (horizons.md)
 """
 
 import lm_lab
@@ -22,7 +24,7 @@ LEFT = [round(steps * (1 - DECAY)) for steps in HORIZONS if steps < TRUNK]
 STABLE: Point = {"schedule": {"name": "wsd", "warmup_steps": WARMUP, "decay_fraction": DECAY}}
 ARMS: dict[str, Point] = {
     "one trunk": {**STABLE, "train.keep_steps": LEFT},
-    "runs of their own": {**STABLE, "train.branch_step": None},
+    "runs of their own": {**STABLE, "train.keep_steps": []},
     "cosine": {"schedule": {"name": "cosine", "warmup_steps": WARMUP}},
 }
 

@@ -84,6 +84,8 @@ class Family(NamedTuple, Generic[ConfigT]):
     experts_per_token: Callable[[ConfigT], int] = lambda config: 1
     # whether its "cache" is a state of constant size, which may go on from window to window
     is_recurrent: Callable[[ConfigT], bool] = lambda config: False
+    # the width over that from which rates carry over (nn/transfer.py)
+    width_ratio: Callable[[ConfigT], float] = lambda config: 1.0
 
     def scope_of(self, config: ConfigT) -> Scope:
         """What the features of a model with these settings see."""

@@ -73,4 +73,7 @@ class Optimizer(NamedTuple, Generic[OptimizerT]):
     Config: type[OptimizerT]
     make: Callable[[OptimizerT, Hyper, Array | float, PyTree], optax.GradientTransformation]
     reads_roles: bool = False
+    # whether each entry moves by about the rate, however large gradients are: what rates by width
+    # (nn/transfer.py) are derived for
+    moves_by_rate: bool = False
     averaging: Averaging[OptimizerT] | None = None  # None: parameters are moved by `make` itself

@@ -104,11 +104,16 @@ def _check_range(number: float, where: str, limits: Mapping[str, Any]) -> None:
 
 
 def table_value(value: Any) -> Any:
-    """A plain value in a cell of a table: a choice is its name, with its settings if it has any.
+    """A plain value in a cell of a table: a choice is its name, with its settings if it has any,
+    and a sequence its text, as it is read again.
 
     >>> table_value({"name": "rotary", "base": 5e5}), table_value({"name": "alibi"}), table_value(3)
     ('rotary(base=500000.0)', 'alibi', 3)
+    >>> table_value((80, 160))
+    '[80, 160]'
     """
+    if isinstance(value, list | tuple):
+        return str(list(value))
     if not isinstance(value, Mapping):
         return value
     settings = {key: table_value(each) for key, each in value.items() if key != "name"}

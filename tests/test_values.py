@@ -5,4 +5,4 @@ from lm_lab import values
 
 def test_examples_run():
     failed, tried = doctest.testmod(values)
-    assert (failed, tried) == (0, 1)
+    assert (failed, tried) == (0, 2)

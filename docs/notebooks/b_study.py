@@ -13,7 +13,7 @@ better at equal compute, and would another seed say so, too?
 import lm_lab
 from lm_lab.sweeps.algebra import chain, param, product
 
-BUDGETS = [1e10, 2e10, 4e10]  # in the tests: [4e8, 8e8]
+BUDGETS = [5e9, 2e10]  # in the tests: [4e8, 8e8]
 SEEDS = [0, 1]  # in the tests: [0]
 WIDTHS = {"deep": 24, "wide": 48}  # in the tests: {"deep": 16, "wide": 16}
 
@@ -28,7 +28,7 @@ base = lm_lab.load_config(
     }
 )
 arms = {
-    "deep": {"model.depth": 4, "model.width": WIDTHS["deep"]},
+    "deep": {"model.depth": 3, "model.width": WIDTHS["deep"]},
     "wide": {"model.depth": 1, "model.width": WIDTHS["wide"]},
 }
 points = product(param("train.budget_flops", BUDGETS), param("seed", SEEDS))

@@ -28,6 +28,7 @@ WRITTEN = (
     "feed_forward_dim",
     "activation",
     "tied",
+    "base_width",
 )
 WRITTEN += ("norm_epsilon", "dropout", "scan", "positions.base")
 WRITTEN += tuple(

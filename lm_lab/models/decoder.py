@@ -8,10 +8,12 @@ from typing import Literal
 from jax import Array
 
 from lm_lab.contracts import AttentionGeometry, Family
+from lm_lab.nn import transfer
 from lm_lab.nn.attention import AttentionShape, bounded
 from lm_lab.nn.attention_info import CausalInfo
 from lm_lab.nn.norm import Kind
 from lm_lab.nn.stack import groups_of
+from lm_lab.nn.transfer import base_depth_setting, base_width_setting
 from lm_lab.nn.transformer import Dense, LayerShape, TransformerModel, Windowed
 from lm_lab.schema import Condition, setting
 from lm_lab.types import Inputs, UserError
@@ -59,9 +61,12 @@ class Config(Windowed):
     )
     embedding_scaling: bool = setting("whether embeddings are multiplied by sqrt(D)", False)
     tied: bool = setting("whether the head is the embedding's transpose", False)
+    base_width: int | None = base_width_setting()  # type: ignore[misc]
+    base_depth: int | None = base_depth_setting()  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        transfer.check(self, **self.positions_of_width, embedding_scaling=self.embedding_scaling)
         if self.kv_heads is not None and self.heads % self.kv_heads:
             raise UserError(
                 f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}; choose a divisor"
@@ -145,4 +150,5 @@ FAMILY = Family(
     attention=lambda cfg: AttentionGeometry(*cfg.attention_geometry),
     max_length=lambda cfg: cfg.max_length,
     experts_per_token=lambda cfg: cfg.experts_per_token,
+    width_ratio=transfer.width_ratio,
 )

@@ -10,12 +10,14 @@ from flax import linen as nn
 from jax import Array
 
 from lm_lab.contracts import AttentionGeometry, Family
+from lm_lab.nn import transfer
 from lm_lab.nn.attention import AttentionShape
 from lm_lab.nn.attention_info import AttentionInfo, CausalInfo, bidirectional_info
 from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.feed_forward import Activation
 from lm_lab.nn.positions import Relative, Rotary, Scheme, places_within, positions_setting
 from lm_lab.nn.stack import DEEPEST, repeat
+from lm_lab.nn.transfer import base_depth_setting, base_width_setting
 from lm_lab.nn.transformer import Block, LayerShape, Transformer, TransformerModel
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, UserError
@@ -49,6 +51,8 @@ class Config(Transformer):
     tied: bool = setting("whether the head is the embedding's transpose", False)
     head_scaling: bool = setting("whether the head reads features divided by sqrt(D)", False)
     head_bias: bool = setting("whether the head has a bias", False)
+    base_width: int | None = base_width_setting()  # type: ignore[misc]
+    base_depth: int | None = base_depth_setting()  # type: ignore[misc]
     start_id: int | None = setting(
         "id with which the decoder begins; None: the objective's own", None, low=0
     )
@@ -57,6 +61,10 @@ class Config(Transformer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        scalings = {name: vars(self)[name] for name in ("embedding_scaling", "head_scaling")}
+        transfer.check(self, **self.positions_of_width, **scalings)
+        if self.base_depth is not None and self.norm_position == "post":
+            raise UserError("base_depth is for norm_position pre; set it, or leave base_depth out")
         if isinstance(self.positions, Rotary) and self.positions.window_base is not None:
             raise UserError("positions.window_base is for models with a window; leave it out")
         if self.start_id is not None and self.vocab is not None and self.start_id >= self.vocab:
@@ -112,11 +120,12 @@ class Model(TransformerModel):
             self.norm, self.encoder_norm = cfg.make_norm(), cfg.make_norm()
         self.causal_info = CausalInfo()
         # The branches of a stack add up to unit variance at initialisation.
-        depth, scale = cfg.depth_of_encoder, (2 * cfg.depth_of_encoder) ** -0.5
+        depth, carried = cfg.depth_of_encoder, transfer.branch_scale(cfg)
         stack = repeat(self, Block, depth, cfg)
+        scale = (2 * depth) ** -0.5 * carried
         self.encoder = stack(cfg, cfg.layer, scale, mask_scope="bidirectional")
         stack = repeat(self, Block, cfg.depth, cfg)
-        self.layers = stack(cfg, cfg.layer, (3 * cfg.depth) ** -0.5, cross=True)
+        self.layers = stack(cfg, cfg.layer, (3 * cfg.depth) ** -0.5 * carried, cross=True)
         self.make_head()
 
     def features(self, inputs: Inputs) -> Array:
@@ -203,4 +212,5 @@ FAMILY = Family(
     max_length=lambda cfg: cfg.max_length,
     start_id=lambda cfg: cfg.start_id,
     experts_per_token=lambda cfg: cfg.experts_per_token,
+    width_ratio=transfer.width_ratio,
 )

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.contracts import Family
+from lm_lab.nn import transfer
 from lm_lab.nn.cells import Name
 from lm_lab.nn.linear import WIDEST, Embedding, Linear, OutputBias, constrain
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.recurrent import Implementation, Recurrent
 from lm_lab.nn.segments import SegmentInfo, Segments
 from lm_lab.nn.stack import DEEPEST, Remat, repeat
+from lm_lab.nn.transfer import base_depth_setting, base_width_setting
 from lm_lab.schema import setting
 from lm_lab.types import Inputs, UserError
 
@@ -42,6 +44,8 @@ class Config:
     bias: bool = setting("whether gates have biases", True)
     tied: bool = setting("whether the head is the embedding's transpose", False)
     head_bias: bool = setting("whether the head has a bias", False)
+    base_width: int | None = base_width_setting()
+    base_depth: int | None = base_depth_setting()
     initial_limit: float | None = setting(
         "parameters, but those of norms, begin uniform between this and its negative (1409.2329); "
         "None: normal, as wide as their inputs ask for, and forget gates open",
@@ -60,6 +64,9 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        transfer.check(self, initial_limit=self.initial_limit is not None)
+        if self.base_depth is not None and not self.residual:
+            raise UserError("base_depth is for residual layers; set residual, or leave it out")
         if self.bidirectional and self.width % 2:
             raise UserError(
                 f"width {self.width} cannot be shared by two directions; choose an even one"
@@ -83,6 +90,8 @@ class Block(nn.Module):
             else self._recurrent(cfg.width)(y, segments)
         )
         y = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))(y)
+        share = transfer.branch_share(cfg)
+        y = y if share == 1.0 else share * y
         return constrain(x_BLD + y if cfg.residual else y), None
 
     def _both_ways(self, x_BLD: Array, segments: SegmentInfo) -> Array:
@@ -108,14 +117,18 @@ class Model(nn.Module):
     def setup(self) -> None:
         cfg = self.cfg
         assert cfg.vocab is not None, "resolve the config first"
-        self.embed = Embedding(cfg.vocab, cfg.width, limit=cfg.initial_limit)
+        self.embed = Embedding(
+            cfg.vocab, cfg.width, transfer.embedding_scale(cfg), limit=cfg.initial_limit
+        )
         self.segments = Segments(reverse=cfg.bidirectional)
         self.drop = nn.Dropout(cfg.dropout)
         self.layers = repeat(self, Block, cfg.depth, cfg)(cfg)
         if cfg.norm is not None:
             self.norm = Norm(cfg.norm)
         if not cfg.tied:
-            self.head = Linear(cfg.vocab, "readout", bias=cfg.head_bias, limit=cfg.initial_limit)
+            scale = transfer.head_scale(cfg)
+            bias, limit = cfg.head_bias, cfg.initial_limit
+            self.head = Linear(cfg.vocab, "readout", scale, bias, limit=limit)
         elif cfg.head_bias:
             self.head = OutputBias(cfg.vocab, cfg.initial_limit)
 
@@ -144,4 +157,5 @@ FAMILY = Family(
     Model,
     scope=lambda cfg: "bidirectional" if cfg.bidirectional else "causal",
     is_recurrent=lambda cfg: not cfg.bidirectional,
+    width_ratio=transfer.width_ratio,
 )

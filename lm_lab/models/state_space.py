@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.contracts import AttentionGeometry, Family
-from lm_lab.nn import scans
+from lm_lab.nn import scans, transfer
 from lm_lab.nn.attention import Attention, AttentionShape, Kernel, bounded
 from lm_lab.nn.attention_info import AttentionInfo, CausalInfo
 from lm_lab.nn.feed_forward import FeedForward
@@ -22,6 +22,7 @@ from lm_lab.nn.positions import Rotary, Scheme, Sizes, positions_setting
 from lm_lab.nn.segments import SegmentInfo, Segments
 from lm_lab.nn.stack import DEEPEST, Remat, repeat
 from lm_lab.nn.state_space import Recurrent, Selective
+from lm_lab.nn.transfer import base_depth_setting, base_width_setting
 from lm_lab.nn.transformer import View
 from lm_lab.schema import Condition, choice, setting
 from lm_lab.types import Inputs, UserError
@@ -96,6 +97,8 @@ class Config:
         "whether the embedding enters the stream times sqrt(D), as Gemma's does", False
     )
     tied: bool = setting("whether the head is the embedding's transpose", False)
+    base_width: int | None = base_width_setting()
+    base_depth: int | None = base_depth_setting()
     dropout: float = setting(
         "probability that a feature entering the stream is dropped", 0.0, low=0.0, high=0.99
     )
@@ -111,6 +114,12 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        transfer.check(
+            self,
+            embedding_scaled=self.embedding_scaled,
+            attention_every=self.attention_every is not None,
+            rg_lru=isinstance(self.block, RgLru),
+        )
         if isinstance(self.block, RgLru) and self.inner % self.heads:
             raise UserError(
                 f"recurrent_width {self.inner} is not divisible by heads {self.heads}; choose a "
@@ -197,14 +206,17 @@ class Block(nn.Module):
         self, x_BLD: Array, segments: SegmentInfo, view: View | None
     ) -> tuple[Array, None]:
         cfg = self.cfg
-        scale = (
-            cfg.depth * (1 if cfg.hidden is None else 2)
-        ) ** -0.5  # branches add up to unit variance at first
+        scale = (cfg.depth * (1 if cfg.hidden is None else 2)) ** -0.5 * transfer.branch_scale(
+            cfg
+        )  # branches add up to unit variance at first
+        share = transfer.branch_share(cfg)
         drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
-        x_BLD += drop(self._mix(cfg.make_norm("mixer_norm")(x_BLD), segments, view, scale))
+        mixed = drop(self._mix(cfg.make_norm("mixer_norm")(x_BLD), segments, view, scale))
+        x_BLD += mixed if share == 1.0 else share * mixed
         if cfg.hidden is not None:
             feed_forward = FeedForward(cfg.hidden, "geglu", scale, cfg.bias, name="feed_forward")
-            x_BLD += drop(feed_forward(cfg.make_norm("feed_forward_norm")(x_BLD)))
+            added = drop(feed_forward(cfg.make_norm("feed_forward_norm")(x_BLD)))
+            x_BLD += added if share == 1.0 else share * added
         return constrain(x_BLD), None
 
     def _mix(self, x_BLD: Array, segments: SegmentInfo, view: View | None, scale: float) -> Array:
@@ -266,7 +278,7 @@ class Model(nn.Module):
         cfg = self.cfg
         assert cfg.vocab is not None, "resolve the config first"
         groups, leftover = cfg.groups
-        self.embed = Embedding(cfg.vocab, cfg.width)
+        self.embed = Embedding(cfg.vocab, cfg.width, transfer.embedding_scale(cfg))
         self.segments = Segments(cfg.convolution)
         self.drop = nn.Dropout(cfg.dropout)
         if groups:
@@ -277,7 +289,7 @@ class Model(nn.Module):
             self.layers = repeat(self, Block, leftover, cfg)(cfg)
         self.norm = cfg.make_norm()
         if not cfg.tied:
-            self.head = Linear(cfg.vocab, "readout")
+            self.head = Linear(cfg.vocab, "readout", transfer.head_scale(cfg))
 
     def features(self, inputs: Inputs) -> Array:
         """Normalised features [B L D], in the dtype of the parameters, of
@@ -320,4 +332,5 @@ FAMILY = Family(
     scope="causal",
     attention=lambda cfg: AttentionGeometry(*cfg.attention_geometry),
     is_recurrent=lambda cfg: cfg.groups[0] == 0,
+    width_ratio=transfer.width_ratio,
 )

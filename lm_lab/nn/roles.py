@@ -47,6 +47,7 @@ class Role:
 
     kind: Kind = "vector"
     part: Part = "other"
+    rate: float = 1.0  # share of the learning rate, by the width of the model (nn/transfer.py)
 
     @property
     def is_kernel(self) -> bool:

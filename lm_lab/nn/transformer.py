@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from lm_lab.nn import transfer
 from lm_lab.nn.attention import Attention, AttentionShape, Kernel
 from lm_lab.nn.attention_info import AttentionInfo
 from lm_lab.nn.experts import Experts, Grouping, Mixture
@@ -106,6 +107,8 @@ class Transformer:
     parallel_norms: ClassVar[Any] = False
     global_every: ClassVar[Any] = None
     bare_first: ClassVar[Any] = False
+    base_width: ClassVar[Any] = None
+    base_depth: ClassVar[Any] = None
     # Whether the branches of a layer share one dropout module. It decides which bits are drawn, so
     # it is fixed for each family.
     shared_dropout: ClassVar[bool] = True
@@ -143,6 +146,14 @@ class Transformer:
     def max_length(self) -> int | None:
         """The longest sequence that the parameters allow."""
         return self.length if self.positions.limits_length else None
+
+    @property
+    def positions_of_width(self) -> dict[str, bool]:
+        """Whether positions have tables as wide as the stream, or scale it by its width."""
+        return {
+            "learned_positions": self.positions.limits_length,
+            "sinusoidal_positions": self.positions.scales_embedding,
+        }
 
     @property
     def experts_per_token(self) -> int:
@@ -253,14 +264,15 @@ class Block(nn.Module):
             self.init_scale, self.layer.feed_forward_bias, view.info
         )
         shared_drop = self._dropout() if cfg.shared_dropout else None
-        entering_BLD, read_BLD = x_BLD, None
+        entering_BLD, read_BLD, share = x_BLD, None, transfer.branch_share(cfg)
         for name, branch in branches.items():
             if read_BLD is None or cfg.parallel_norms or not cfg.parallel:
                 read_BLD = self._before(name, entering_BLD if cfg.parallel else x_BLD)
             added_BLD = branch(read_BLD)
             if cfg.norm_position in ("branch", "both"):
                 added_BLD = cfg.make_norm(f"{name}_out_norm")(added_BLD)
-            x_BLD += (shared_drop or self._dropout())(added_BLD)
+            added_BLD = (shared_drop or self._dropout())(added_BLD)
+            x_BLD += added_BLD if share == 1.0 else share * added_BLD
             if cfg.norm_position == "post":
                 x_BLD = cfg.make_norm(f"{name}_norm")(x_BLD)
         return constrain(x_BLD), None
@@ -312,7 +324,7 @@ class TransformerModel(nn.Module):
         """Makes the embedding, and the learned table of positions."""
         cfg = self.cfg
         assert cfg.vocab is not None, "resolve the config first"
-        self.embed = Embedding(cfg.vocab, cfg.width, scale)
+        self.embed = Embedding(cfg.vocab, cfg.width, scale * transfer.embedding_scale(cfg))
         sizes = cfg.sizes._replace(bidirectional=bidirectional)
         self.positions = cfg.positions.module(sizes)
         self.drop = nn.Dropout(cfg.dropout)
@@ -322,7 +334,8 @@ class TransformerModel(nn.Module):
         `layers`.
         """
         cfg = self.cfg
-        scale = (2 * cfg.depth) ** -0.5  # 2N branches add up to unit variance at first (GPT-2)
+        # 2N branches add up to unit variance at first (GPT-2)
+        scale = (2 * cfg.depth) ** -0.5 * transfer.branch_scale(cfg)
         groups, leftover = groups_of(cfg.depth - cfg.bare_first, cfg.global_every)
         if cfg.bare_first:
             self.first = Block(cfg, layer, scale, False, mask_scope, bare=True)
@@ -338,7 +351,8 @@ class TransformerModel(nn.Module):
         without.
         """
         if not self.cfg.tied:
-            self.head = Linear(self.cfg.vocab, "readout", bias=self.cfg.head_bias)
+            scale = transfer.head_scale(self.cfg)
+            self.head = Linear(self.cfg.vocab, "readout", scale, bias=self.cfg.head_bias)
         elif self.cfg.head_bias:
             self.head = OutputBias(self.cfg.vocab)
 

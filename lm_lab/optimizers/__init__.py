@@ -11,7 +11,7 @@ from lm_lab.contracts import Optimizer
 from lm_lab.nn.roles import roles
 from lm_lab.optimizer_contract import OptimizerConfig
 from lm_lab.optimizers._groups import in_groups
-from lm_lab.types import Hyper, PyTree
+from lm_lab.types import Hyper, PyTree, UserError
 
 
 class Updates(NamedTuple):
@@ -31,8 +31,14 @@ def composed(
     roles: PyTree,
 ) -> Updates:
     """Clipping, then the optimizer at `rate` with its groups; `roles` has a Role for each
-    parameter. Raises UserError where the groups do not fit the parameters.
+    parameter. Raises UserError where the groups do not fit the parameters, or the optimizer does
+    not fit rates that depend on the width.
     """
+    if not optimizer.moves_by_rate and any(role.rate != 1.0 for role in jax.tree.leaves(roles)):
+        raise UserError(
+            "config.model.base_width is for optimizers that move each entry by about the rate: "
+            "adamw, lion, schedule_free; choose one, or leave base_width out"
+        )
     about = roles if optimizer.reads_roles else decayed(roles)
 
     def made(hyper: Hyper, rate: Array | float) -> optax.GradientTransformation:

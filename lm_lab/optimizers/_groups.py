@@ -13,6 +13,7 @@ from lm_lab.types import Hyper, PyTree, UserError
 
 Groups = Sequence[tuple[str, ParameterGroup]]  # by label
 REST = ""  # the label of parameters that are in no group
+BY_WIDTH = ":by_width"  # ends the label of those whose rate depends on the width (nn/transfer.py)
 
 
 def group_settings(groups: Groups) -> dict[str, float]:
@@ -78,15 +79,28 @@ def in_groups(
     rate: Array | float,
 ) -> optax.GradientTransformation:
     """The optimizer `make(hyper, rate)`, for the parameters of each group at the group's share of
-    the rate and of the weight decay. Raises UserError as `labels_of`.
+    the rate and of the weight decay, and for roles with a share of the rate at that. Raises
+    UserError as `labels_of`.
     """
-    if not groups:
+    by_width = {role.rate for role in jax.tree.leaves(roles)} - {1.0}
+    if not groups and not by_width:
         return make(hyper, rate)
-    transforms: dict[Hashable, optax.GradientTransformation] = {REST: make(hyper, rate)}
-    for label, _ in groups:
-        share, decay = (hyper[name] for name in _names(label))
+
+    def made(share: Array | float, decay: Array | float) -> optax.GradientTransformation:
         own = hyper
         if "weight_decay" in hyper:
             own = {**hyper, "weight_decay": hyper["weight_decay"] * decay}
-        transforms[label] = make(own, rate * share)
-    return optax.partition(transforms, labels_of(groups, roles))
+        return make(own, rate * share)
+
+    transforms: dict[Hashable, optax.GradientTransformation] = {REST: make(hyper, rate)}
+    multipliers = {label: [hyper[name] for name in _names(label)] for label, _ in groups}
+    transforms |= {label: made(*each) for label, each in multipliers.items()}
+    labels = labels_of(groups, roles)
+    for narrow in by_width:  # the decay is multiplied by the rate: their product stays
+        for label, (share, decay) in {REST: (1.0, 1.0), **multipliers}.items():
+            transforms[label + BY_WIDTH] = made(share * narrow, decay / narrow)
+    if by_width:
+        labels = jax.tree.map(
+            lambda label, role: label if role.rate == 1.0 else label + BY_WIDTH, labels, roles
+        )
+    return optax.partition(transforms, labels)

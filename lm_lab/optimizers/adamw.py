@@ -37,4 +37,4 @@ def make(
     )
 
 
-OPTIMIZER = Optimizer(Config, make)
+OPTIMIZER = Optimizer(Config, make, moves_by_rate=True)

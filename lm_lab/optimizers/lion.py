@@ -48,4 +48,4 @@ def make(
     )
 
 
-OPTIMIZER = Optimizer(Config, make)
+OPTIMIZER = Optimizer(Config, make, moves_by_rate=True)

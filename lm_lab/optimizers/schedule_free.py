@@ -96,4 +96,4 @@ def point(config: Config, hyper: Mapping[str, Array], state: PyTree, params: PyT
     return jax.tree.map(lambda x, z: (x + share * (z - x)).astype(x.dtype), params, state.z)
 
 
-OPTIMIZER = Optimizer(Config, make, averaging=Averaging(wrap, point))
+OPTIMIZER = Optimizer(Config, make, moves_by_rate=True, averaging=Averaging(wrap, point))

@@ -25,6 +25,7 @@ from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, in
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, placed, train_step
 from lm_lab.evaluation import likelihood
 from lm_lab.nn.roles import roles, stacked
+from lm_lab.nn.transfer import with_shares
 from lm_lab.optimizers._groups import group_settings
 from lm_lab.train import initial
 from lm_lab.train.experiment import Experiment
@@ -143,7 +144,7 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
     train, compute = experiment.train, experiment.precision.compute
     gradient = gradients(model, objective, compute, task.adapter, task.carry, train.loss_chunk)
     gradient = placed(gradient, sharding.gradient_places(experiment.mesh, trained))
-    about, norms = roles(trained), None
+    about, norms = _roles(task, trained), None
     if train.norms != "none":
         by_layer = stacked(trained)
         if train.norms != "layers":
@@ -158,6 +159,12 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
         norms,
     )
     return guarded(step, train.nonfinite, slots)
+
+
+def _roles(task: Task, trained: PyTree) -> PyTree:
+    """The roles of the trained parameters, with rates by the width of the model."""
+    ratio = task.family.width_ratio(task.experiment.model.settings)
+    return with_shares(roles(trained), ratio)
 
 
 def _groups(drawn: PyTree, state: TrainState, chosen: int) -> dict[str, int]:
@@ -197,7 +204,7 @@ def _begin(task: Task, slots: Slots) -> Callable[[Hyper, Mapping[str, Array], Py
         key = jax.random.key(hyper["seed"])
         trained, frozen = task.adapter.split(jax.random.fold_in(key, 1), drawn)
         trained = initial.continued(trained, given)
-        made = partial(task.update.make, roles(trained))
+        made = partial(task.update.make, _roles(task, trained))
         return initial_state(trained, frozen, made, hyper, slots)
 
     return begin

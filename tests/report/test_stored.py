@@ -5,7 +5,9 @@ import json
 import pytest
 
 from lm_lab.report import stored
+from lm_lab.runs.sweep import read_table, write_table
 from lm_lab.types import UserError
+from lm_lab.values import table_value
 
 RUN = {"name": "a", "overrides": {}, "config": {}}
 STUDY = json.dumps({"name": "s", "runs": [RUN], "created": "then"})
@@ -98,3 +100,12 @@ def test_an_arm_that_names_a_choice_has_its_runs_in_a_table_of_any_release(tmp_p
     assert list(read.rows[0])[2:] == read.overrides
     (arms,) = read.study.analysis["arms"].values()
     assert stored.sharing(arms, read.rows) == read.rows[:1]
+
+
+def test_runs_are_known_by_a_sequence_as_it_is_written_and_as_it_is_read(tmp_path):
+    kept, none = {"train.keep_steps": (80, 160)}, {"train.keep_steps": []}
+    rows = [{"name": str(i), **each} for i, each in enumerate([kept, none])]
+    write_table(tmp_path, [{key: table_value(row[key]) for key in row} for row in rows])
+    read = read_table(tmp_path, kept)
+    for number, overrides in enumerate([kept, none]):
+        assert [row["name"] for row in stored.sharing(overrides, read)] == [str(number)]

@@ -6,6 +6,7 @@
 tools/docs calls it in an environment that has Sphinx.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from lm_lab.runs.records import usable_cores
 from tools.pages import commands, errors, keys, layers, names, papers
 
 ROOT = Path(__file__).parents[2]
@@ -39,11 +41,13 @@ NAVIGATION = {  # caption -> pages, from the root of the repository
     ],
     "Results": [
         *("docs/results", "experiments/isoflop_demo", "experiments/architectures"),
+        *("experiments/horizons", "experiments/mup_transfer"),
         *("experiments/tokenizers", "experiments/korean", "experiments/published"),
         *("docs/calibration", "docs/speed", "docs/reference/papers"),
     ],
     "The house": ["CONTRIBUTING", "docs/reference/layers", "CHANGELOG"],
 }
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true", "XLA_FLAGS": "--xla_cpu_opt_preset=FAST_COMPILE"}
 COPIED = ("README.md", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "experiments")
 
 
@@ -87,10 +91,15 @@ def navigation() -> str:
 
 
 def sphinx() -> int:
-    """Runs Sphinx on STAGE, with warnings as errors; its exit code."""
+    """Runs Sphinx on STAGE, with warnings as errors; its exit code. Notebooks are executed beside
+    one another, a core each, and their tiny programs are compiled with few optimisations.
+    """
     words = ["-b", "html", "-W", "--keep-going", "-q", "-c", str(ROOT / "docs")]
-    words += ["-d", str(BUILD / "doctrees"), str(STAGE), str(BUILD / "site")]
-    code = subprocess.run([sys.executable, "-m", "sphinx", *words], cwd=ROOT).returncode
+    words += ["-j", str(len(usable_cores())), "-d", str(BUILD / "doctrees")]
+    words += [str(STAGE), str(BUILD / "site")]
+    environ = QUICK | os.environ
+    command = [sys.executable, "-m", "sphinx", *words]
+    code = subprocess.run(command, cwd=ROOT, env=environ).returncode
     if code == 0:
         print(f"site: {BUILD / 'site' / 'index.html'}")
     return code
