@@ -11,9 +11,12 @@ processes    a process a core, each with its share of the members as `map` (on a
 Every way runs in processes of its own. Their start, from the launch of Python to the end of the
 first steps, is timed, then their steps in rounds that alternate between the ways; so the curve
 follows for runs of any length. The way that `lm-lab sweep` takes by itself here is named, and each
-way's parameters of the first member are compared with those of its run alone. Needs no terminal and
-no hand: writes OUT.json (everything), OUT.md (the table) and OUT.png after each size, and ends with
-1 if the way that is taken is slower than one run after another anywhere.
+way's parameters of the first member are compared with those of its run alone. On a CPU that others
+use, the scheduler decides what wall time shows; "by work" is the speed-up that CPU time promises
+where runs one after another would use all cores without loss, so a lower bound.
+
+Needs no hand: writes OUT.json (everything), OUT.md (the table) and OUT.png after each size, and
+ends with 1 if the way that is taken is slower than one run after another anywhere.
 """
 
 import itertools
@@ -38,6 +41,7 @@ MEMBERS = flags.DEFINE_list("members", ["2", "4", "8"], "runs in the population"
 STEPS = flags.DEFINE_integer("steps", 500, "of a run, for the table")
 SECONDS = flags.DEFINE_float("seconds", 1.5, "measured in a round, at least")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "rounds of all ways")
+WAYS = flags.DEFINE_list("ways", ["one", "vmap", "map", "processes"], "to measure; one always")
 OUT = flags.DEFINE_string("out", "build/population", "the files, without their endings")
 FLAGS = flags.FLAGS
 CHILD = flags.DEFINE_string("child", None, "internal: the way that this process runs")
@@ -79,16 +83,19 @@ def measure(width: int, members: int, record: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         ways, begun, said = {}, {}, {}
         for way in ("one", "vmap", "map", "processes"):
-            if way == "processes" and said["one"]["platform"] != "cpu":
+            if way not in WAYS.value or (way == "processes" and said["one"]["platform"] != "cpu"):
                 continue
             begin = time.monotonic()
             ways[way] = start(way, width, members, cores, Path(folder, f"{way}.npz"))
             said[way], *_ = [json.loads(answer(process)) for process in ways[way]]
             begun[way] = time.monotonic() - begin
         times: dict[str, list[float]] = {way: [] for way in ways}
+        worked: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(ROUNDS.value):
             for way, processes in ways.items():
-                times[way].append(step_time(processes))
+                wall, cpu = step_time(processes)
+                times[way].append(wall)
+                worked[way].append(cpu)
         for process in itertools.chain(*ways.values()):
             process.kill()
             process.wait()
@@ -96,6 +103,9 @@ def measure(width: int, members: int, record: dict[str, Any]) -> dict[str, Any]:
     record |= {key: said["one"][key] for key in ("platform", "device", "jax")}
     record["cores"] = len(cores)
     step = {way: statistics.median(found) for way, found in times.items()}
+    work = {way: statistics.median(found) for way, found in worked.items()}
+    works = {way: said[way]["start_cpu"] for way in ways}
+    shared = {way: 1 if way == "processes" else len(cores) for way in ways}
     return {
         "width": width,
         "params": said["one"]["params"],
@@ -106,6 +116,12 @@ def measure(width: int, members: int, record: dict[str, Any]) -> dict[str, Any]:
         "step_seconds": times,
         "trained": speed_ups(step, dict.fromkeys(step, 0.0), members),
         "speed_up": speed_ups(step, begun, members),
+        "cpu_seconds": {"start": works, "step": worked},
+        "work": speed_ups(
+            {way: work[way] / shared[way] for way in ways},
+            {way: works[way] / shared[way] for way in ways},
+            members,
+        ),
         "difference": apart,
     }
 
@@ -162,13 +178,16 @@ def answer(process: Process) -> str:
     return said
 
 
-def step_time(processes: list[Process]) -> float:
-    """Seconds of a step of all members, by processes that run at the same time."""
+def step_time(processes: list[Process]) -> tuple[float, float]:
+    """Seconds of a step of all members, by processes that run at the same time, and CPU-seconds of
+    the one that works most.
+    """
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    return max(json.loads(answer(process)) for process in processes)
+    walls, cpus = zip(*[json.loads(answer(process)) for process in processes], strict=True)
+    return max(walls), max(cpus)
 
 
 def difference(folder: Path, way: str) -> float:
@@ -211,17 +230,19 @@ def child(how: Literal["vmap", "map"] | None) -> None:
         "params": sum(leaf.size for leaf in leaves),
         "flops_per_step": compiled.program.flops_per_step,
     }
+    said["start_cpu"] = time.process_time()
     print(json.dumps(said), flush=True)
     calls = 1
     for _ in sys.stdin:
-        begin, first = time.monotonic(), calls
+        begin, worked, first = time.monotonic(), time.process_time(), calls
         while time.monotonic() - begin < SECONDS.value:
             examples = compiled.engine.batch(calls * STEPS_PER_CALL, STEPS_PER_CALL, state)
             state, metrics = step(state, examples)
             jax.block_until_ready(metrics)
             calls += 1
         steps = (calls - first) * STEPS_PER_CALL
-        print(json.dumps((time.monotonic() - begin) / steps), flush=True)
+        spent = time.monotonic() - begin, time.process_time() - worked
+        print(json.dumps([seconds / steps for seconds in spent]), flush=True)
 
 
 def settings(width: int) -> dict[str, Any]:
@@ -245,19 +266,20 @@ def line(cell: dict[str, Any]) -> str:
     ]
     apart = ["bits" if value == 0 else f"{value:.0e}" for value in cell["difference"].values()]
     first = [f"{cell['params']:,} ({cell['width']})", str(cell["members"])]
-    return f"| {' | '.join([*first, *ways, took, ', '.join(apart)])} |"
+    work = f"{cell['work'][took]:.2f}" if took in cell["work"] else ""
+    return f"| {' | '.join([*first, *ways, took, work, ', '.join(apart)])} |"
 
 
 def table(record: dict[str, Any]) -> str:
     """The cells in Markdown."""
     where = f"{record['device']}, {record['cores']} cores, jax {record['jax']}"
-    columns = ["parameters (width)", "members", "vmap", "map", "processes", "taken"]
+    columns = ["parameters (width)", "members", "vmap", "map", "processes", "taken", "by work"]
     head = [
         f"{where}: speed-up of a population over the same runs one after another, for runs of "
         f"{record['steps']} steps with start-up and compilation (in brackets: of training alone)",
         "",
         f"| {' | '.join([*columns, 'first member against its run alone'])} |",
-        f"| {' | '.join(['---'] * 7)} |",
+        f"| {' | '.join(['---'] * 8)} |",
     ]
     return "\n".join([*head, *map(line, record["cells"])]) + "\n"
 
