@@ -8,6 +8,7 @@ in both. The best rate of a size is the bottom of the parabola through the best 
 neighbours, by other text than is reported.
 
 Command:  lm-lab sweep experiments/mup_transfer --workdir=runs/mup_transfer
+Cost:     420 runs, 2.6e13 FLOPs, 27 minutes on two cores that other work shared
 Answer:   mup_transfer.md, beside this file
 """
 

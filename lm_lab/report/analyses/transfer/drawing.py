@@ -38,11 +38,11 @@ def lost(results: Results) -> Figure:
                 markersize=4,
             )
         axes.axvline(0, color=style.MUTED, linewidth=0.7)
-        axes.set_ylim(len(models) - 0.5, -0.5)
+        axes.set_ylim(len(models) + 0.2, -0.5)  # room for the legend below the last row
         axes.set_yticks(range(len(models)), models if axes is panels[0] else [])
         axes.set_title(style.literal(size))
         axes.set_xlabel(f"{style.literal(results.settings.metric)} lost, %")
-        axes.legend(frameon=False, fontsize="small", loc="lower right")
+        axes.legend(frameon=False, fontsize="small", loc="lower right", ncols=len(names))
     return figure
 
 
