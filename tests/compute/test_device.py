@@ -59,6 +59,9 @@ def test_a_plan_for_a_device_without_a_stated_peak_measures_one_and_says_so(monk
     rate = device.measure(dtype, 0.01)
     assert 1e6 < rate < 1e15
     monkeypatch.setattr(device, "measure", lambda asked: {dtype: 1e9}[asked])
-    time, note = plan._time(experiment, 6e10)
-    assert time == "120.0 s"
-    assert note == f"at 50% of 1e+09 FLOP/s, of {dtype} products as measured here just now on 'cpu'"
+    pace = plan._machine(experiment).pace()
+    assert pace.time(6e10) == "120.0 s"
+    assert (
+        pace.words
+        == f"at 50% of 1e+09 FLOP/s, of {dtype} products as measured here just now on 'cpu'"
+    )

@@ -180,7 +180,7 @@ def gradient(family, changes, mesh=None, **how):
     boxed = jax.eval_shape(lambda: model.init(jax.random.key(0), given)["params"])
     with sharding.use(mesh):
         rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
-        placed = (sharding.state_shardings(mesh, boxed), rows)
+        placed = (sharding.gradient_shardings(mesh, boxed), rows)
         shared = run(in_shardings=placed)(params, given)
     return without_key_biases(shared)
 

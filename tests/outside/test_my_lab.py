@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding
 
 from lm_lab import registry
 from lm_lab.data.text import Text
-from lm_lab.engine import sharding
+from lm_lab.engine import placement, sharding
 from lm_lab.runs.trust import trusting
 from lm_lab.schema import setting
 from lm_lab.sweeps import executors
@@ -155,25 +154,22 @@ def test_a_batch_may_be_written_by_the_parameters_of_its_step():
 
 
 def test_an_axis_of_the_mesh_is_a_row_of_each_table(monkeypatch):
-    """Experts over devices of their own: AXES, RULES and a setting."""
+    """Layers over devices of their own: AXES, placement.rules and a setting."""
 
     @dataclasses.dataclass(frozen=True)
     class Config(sharding.Config):
-        expert: int = setting("devices over which experts are spread", 1, low=1)
+        layers: int = setting("devices over which layers are spread", 1, low=1)
 
-    rules = dict(sharding.RULES) | {"expert": "expert"}
-    monkeypatch.setattr(sharding, "AXES", (*sharding.AXES, "expert"))
-    monkeypatch.setattr(sharding, "RULES", tuple(rules.items()))
-    mesh = sharding.make_mesh(Config(data=2, expert=4))
-    changes = {"model.feed_forward": {"name": "experts", "count": 8}}
-    state = assemble(tiny.bound(tiny.resolve(changes)[0])).state
+    rules = placement.rules
+    monkeypatch.setattr(sharding, "AXES", (*sharding.AXES, "layers"))
+    monkeypatch.setattr(
+        placement, "rules", lambda zero, kind: rules(zero, kind) | {"layers": ("layers",)}
+    )
+    mesh = sharding.make_mesh(Config(data=2, layers=2))
+    state = assemble(tiny.bound(tiny.resolve()[0])).state
     placed = sharding.state_shardings(mesh, state).params
-    (up,) = {
-        leaf.spec
-        for path, leaf in jax.tree_util.tree_leaves_with_path(placed)
-        if jax.tree_util.keystr(path, simple=True, separator="/").endswith("experts/up/kernel")
-    }
-    assert NamedSharding(mesh, up).shard_shape((2, 8, 16, 64)) == (2, 2, 16, 64)  # N E D F
+    up = placed["layers"]["feed_forward"]["up"]["kernel"]
+    assert up.shard_shape((2, 16, 64)) == (1, 16, 64)  # N D F
 
 
 @pytest.mark.processes
