@@ -90,9 +90,7 @@ class Block(nn.Module):
             else self._recurrent(cfg.width)(y, segments)
         )
         y = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))(y)
-        share = transfer.branch_share(cfg)
-        y = y if share == 1.0 else share * y
-        return constrain(x_BLD + y if cfg.residual else y), None
+        return constrain(x_BLD + transfer.entering(cfg, y) if cfg.residual else y), None
 
     def _both_ways(self, x_BLD: Array, segments: SegmentInfo) -> Array:
         half = self.cfg.width // 2

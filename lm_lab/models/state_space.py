@@ -206,17 +206,15 @@ class Block(nn.Module):
         self, x_BLD: Array, segments: SegmentInfo, view: View | None
     ) -> tuple[Array, None]:
         cfg = self.cfg
-        scale = (cfg.depth * (1 if cfg.hidden is None else 2)) ** -0.5 * transfer.branch_scale(
-            cfg
-        )  # branches add up to unit variance at first
-        share = transfer.branch_share(cfg)
+        branches = cfg.depth * (1 if cfg.hidden is None else 2)
+        scale = branches**-0.5 * transfer.branch_scale(cfg)  # they add up to unit variance at first
         drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
         mixed = drop(self._mix(cfg.make_norm("mixer_norm")(x_BLD), segments, view, scale))
-        x_BLD += mixed if share == 1.0 else share * mixed
+        x_BLD += transfer.entering(cfg, mixed)
         if cfg.hidden is not None:
             feed_forward = FeedForward(cfg.hidden, "geglu", scale, cfg.bias, name="feed_forward")
             added = drop(feed_forward(cfg.make_norm("feed_forward_norm")(x_BLD)))
-            x_BLD += added if share == 1.0 else share * added
+            x_BLD += transfer.entering(cfg, added)
         return constrain(x_BLD), None
 
     def _mix(self, x_BLD: Array, segments: SegmentInfo, view: View | None, scale: float) -> Array:

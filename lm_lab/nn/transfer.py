@@ -23,6 +23,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+from jax import Array
 
 from lm_lab.nn.roles import Role
 from lm_lab.schema import setting
@@ -60,6 +61,12 @@ def head_scale(cfg: Any) -> float:
 def branch_share(cfg: Any) -> float:
     """What a branch is multiplied by before it enters the stream."""
     return 1.0 if cfg.base_depth is None else cfg.base_depth / cfg.depth
+
+
+def entering(cfg: Any, branch_BLD: Array) -> Array:
+    """A branch [B L D] as it enters the stream."""
+    share = branch_share(cfg)
+    return branch_BLD if share == 1.0 else share * branch_BLD
 
 
 def branch_scale(cfg: Any) -> float:

@@ -264,7 +264,7 @@ class Block(nn.Module):
             self.init_scale, self.layer.feed_forward_bias, view.info
         )
         shared_drop = self._dropout() if cfg.shared_dropout else None
-        entering_BLD, read_BLD, share = x_BLD, None, transfer.branch_share(cfg)
+        entering_BLD, read_BLD = x_BLD, None
         for name, branch in branches.items():
             if read_BLD is None or cfg.parallel_norms or not cfg.parallel:
                 read_BLD = self._before(name, entering_BLD if cfg.parallel else x_BLD)
@@ -272,7 +272,7 @@ class Block(nn.Module):
             if cfg.norm_position in ("branch", "both"):
                 added_BLD = cfg.make_norm(f"{name}_out_norm")(added_BLD)
             added_BLD = (shared_drop or self._dropout())(added_BLD)
-            x_BLD += added_BLD if share == 1.0 else share * added_BLD
+            x_BLD += transfer.entering(cfg, added_BLD)
             if cfg.norm_position == "post":
                 x_BLD = cfg.make_norm(f"{name}_norm")(x_BLD)
         return constrain(x_BLD), None

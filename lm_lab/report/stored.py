@@ -89,11 +89,13 @@ def read(directory: Path) -> Sweep:
     """Reads a sweep directory. Raises UserError if it holds no results."""
     study = read_sweep(directory)
     rows = read_table(directory, {key for run in study.runs for key in run.overrides})
-    if [row["name"] for row in rows] != [run.name for run in study.runs]:
+    places = {run.name: place for place, run in enumerate(study.runs)}
+    if sorted(map(_name, rows)) != sorted(places):
         raise UserError(
             f"{directory / 'results.csv'}: not the runs of sweep.json; launch lm-lab sweep again"
         )
-    sweep = Sweep(directory, study, rows)
+    # a launch of the study in another order writes sweep.json first
+    sweep = Sweep(directory, study, sorted(rows, key=lambda row: places[_name(row)]))
     if not sweep.finished:
         raise UserError(
             f"{directory}: none of the {len(rows)} runs is complete; finish them with lm-lab sweep"

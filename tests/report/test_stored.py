@@ -42,6 +42,13 @@ def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path, caplog):
     assert "metrics.jsonl, line 1: not a record" in caplog.text
 
 
+def test_a_study_in_another_order_reads_the_rows_that_are_there(tmp_path):
+    study = {"name": "s", "runs": [RUN | {"name": "b"}, RUN], "created": "then"}
+    (tmp_path / "sweep.json").write_text(json.dumps(study))
+    (tmp_path / "results.csv").write_text("name,status\na,failed\nb,complete\n")
+    assert [row["name"] for row in stored.read(tmp_path).rows] == ["b", "a"]
+
+
 @pytest.mark.parametrize(
     ("study", "rows", "words"),
     [
