@@ -77,10 +77,13 @@ class Subject:
         return partial(of_model, self.family, self.inputs)
 
     @cached_property
-    def run(self) -> Callable[[Inputs], Array]:
+    def apply(self) -> Callable[[PyTree, Inputs], Array]:
+        """Logits f32[B L V] of variables and inputs, in one program."""
+        return jax.jit(self.model.apply)
+
+    def run(self, inputs: Inputs) -> Array:
         """Logits f32[B L V] of inputs."""
-        apply = jax.jit(self.model.apply)
-        return lambda inputs: apply(self.variables, inputs)
+        return self.apply(self.variables, inputs)
 
     @cached_property
     def influence(self) -> np.ndarray:
@@ -127,8 +130,11 @@ def shapes(subject: Subject) -> None:
         cast = jax.tree.map(
             lambda leaf, dtype=dtype: jax.ShapeDtypeStruct(leaf.shape, dtype), subject.variables
         )
-        for method, expected in (("features", dtype), ("__call__", jnp.float32)):
-            function = partial(subject.model.apply, method=method)
+        features = partial(subject.model.apply, method="features")
+        for method, function, expected in (
+            ("features", features, dtype),
+            ("__call__", subject.apply, jnp.float32),
+        ):
             output = jax.eval_shape(function, cast, subject.inputs)
             width = subject.config.vocab if method == "__call__" else output.shape[-1]
             expect(
