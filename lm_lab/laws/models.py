@@ -47,7 +47,6 @@ class Subject:
         """{"params": ...}; constant initial values are replaced by random ones, so that a head of
         zeros hides nothing.
         """
-
         init = jax.jit(lambda inputs: self.model.init(random_bits.key(0), inputs)["params"])
         random = np.random.default_rng(1)
         return {"params": jax.tree.map(partial(_varied, random), unbox(init(self.inputs)))}
@@ -78,7 +77,7 @@ class Subject:
 
     @cached_property
     def apply(self) -> Callable[[PyTree, Inputs], Array]:
-        """Logits f32[B L V] of variables and inputs, in one program."""
+        """Logits f32[B L V] of variables and inputs."""
         return jax.jit(self.model.apply)
 
     def run(self, inputs: Inputs) -> Array:
@@ -123,18 +122,14 @@ def laws(subject: Subject) -> list[Callable[[Subject], None]]:
 
 
 def shapes(subject: Subject) -> None:
-    """Features are [B L D] in the dtype of the parameters, logits f32[B L V], without a dropout
-    key.
-    """
+    """Features are [B L D] in the parameters' dtype, logits f32[B L V], without a dropout key."""
+    features = partial(subject.model.apply, method="features")
     for dtype in (jnp.float32, jnp.bfloat16):
         cast = jax.tree.map(
             lambda leaf, dtype=dtype: jax.ShapeDtypeStruct(leaf.shape, dtype), subject.variables
         )
-        features = partial(subject.model.apply, method="features")
-        for method, function, expected in (
-            ("features", features, dtype),
-            ("__call__", subject.apply, jnp.float32),
-        ):
+        functions = {"features": (features, dtype), "__call__": (subject.apply, jnp.float32)}
+        for method, (function, expected) in functions.items():
             output = jax.eval_shape(function, cast, subject.inputs)
             width = subject.config.vocab if method == "__call__" else output.shape[-1]
             expect(
