@@ -21,6 +21,8 @@ class Pace(NamedTuple):
         if self.flops_per_second is None:
             return "unknown"
         seconds = flops / self.flops_per_second
+        if seconds < 1:
+            return f"{1000 * seconds:.3g} ms"
         return f"{seconds / 3600:,.2f} h" if seconds > 600 else f"{seconds:,.1f} s"
 
 
