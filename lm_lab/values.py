@@ -4,10 +4,16 @@ a line or a table.
 
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
 from lm_lab.types import UserError
+
+
+def first_few(words: Sequence[str], most: int = 3) -> str:
+    """The first words of a list that may be long, as in "a, b, c and 2 more"."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
 
 
 def is_text(value: str) -> bool:

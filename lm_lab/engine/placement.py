@@ -83,12 +83,15 @@ def state_places(boxed: TrainState, zero: int, sizes: Mapping[str, int]) -> Trai
     """The Place of each leaf of an abstract state of one run: parameters, trained and frozen, by
     the rules of parameters, all else by those of the optimizer's state.
     """
-    stored = boxed._replace(params=(), slots={**boxed.slots, FROZEN: ()})
-    frozen = boxed.slots.get(FROZEN, {})
-    params, frozen = places((boxed.params, frozen), rules(zero, "parameters"), sizes)
-    placed = places(stored, rules(zero, "optimizer"), sizes)
-    slots = {**placed.slots, FROZEN: frozen} if FROZEN in boxed.slots else boxed.slots
-    return placed._replace(params=params, slots=slots)
+    held = (boxed.params, boxed.slots[FROZEN])
+    params, frozen = places(held, rules(zero, "parameters"), sizes)
+    placed = places(beside_params(boxed), rules(zero, "optimizer"), sizes)
+    return placed._replace(params=params, slots={**placed.slots, FROZEN: frozen})
+
+
+def beside_params(state: TrainState) -> TrainState:
+    """A state without its parameters, trained and frozen."""
+    return state._replace(params=(), slots={**state.slots, FROZEN: ()})
 
 
 def is_place(node: Any) -> bool:

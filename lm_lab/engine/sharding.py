@@ -18,6 +18,7 @@ from lm_lab.engine.placement import unbox as unbox
 from lm_lab.engine.state import FROZEN, Slots, TrainState, divide, unite
 from lm_lab.schema import setting
 from lm_lab.types import PyTree, UserError
+from lm_lab.values import first_few
 
 AXES = ("population", "replica", "data", "fsdp", "expert", "sequence", "tensor")
 
@@ -166,8 +167,7 @@ def _check_zero(config: Config, placed: TrainState) -> None:
             f"config.mesh.zero {config.zero} says what config.mesh.data splits, which is 1; raise "
             "data, or leave zero out"
         )
-    stored = placed._replace(params=(), slots={**placed.slots, FROZEN: ()})
-    if not placement.splits((stored, placed.params), "data"):
+    if not placement.splits((placement.beside_params(placed), placed.params), "data"):
         raise UserError(
             f"config.mesh.zero {config.zero}: config.mesh.data {config.data} divides no width of "
             "what is stored, or nothing is stored; choose a divisor, or leave zero out"
@@ -186,14 +186,9 @@ def whole(config: Config, state: TrainState) -> list[str]:
         found.setdefault(each, []).append(path)
     return [
         f"config.mesh.{each.mesh_axis} {each.devices} does not divide {each.logical} {each.size} "
-        f"of {_some(paths)}: whole on each of its devices"
+        f"of {first_few(paths)}: whole on each of its devices"
         for each, paths in found.items()
     ]
-
-
-def _some(paths: list[str], most: int = 3) -> str:
-    more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(paths[:most]) + more
 
 
 def gradient_places(config: Config, boxed: PyTree) -> Callable[[PyTree], PyTree] | None:

@@ -29,6 +29,7 @@ from lm_lab.schema import suggest
 from lm_lab.train.preemption import Signals
 from lm_lab.train.restore import abstract_params
 from lm_lab.types import PyTree, UserError
+from lm_lab.values import first_few
 
 logger = logging.getLogger(__name__)
 
@@ -234,9 +235,8 @@ def _check_code(foreign: Mapping[str, Any]) -> None:
 def _name_left(path: Path, foreign: Fields) -> None:
     """Warns of the fields that no mapping understands."""
     if left := sorted(foreign.left().items()):
-        listed = ", ".join(f"{name} {str(value)[:40]}" for name, value in left[:NAMED])
-        more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
-        logger.warning("%s: left out, for they mean nothing here: %s%s", path, listed, more)
+        listed = first_few([f"{name} {str(value)[:40]}" for name, value in left], NAMED)
+        logger.warning("%s: left out, for they mean nothing here: %s", path, listed)
 
 
 def _check_depth(config: Any, arrays: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from lm_lab.train.progress import Progress
 from lm_lab.train.shared_writer import share_results
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import Sums
+from lm_lab.values import first_few
 
 
 class Call(NamedTuple):
@@ -84,12 +85,9 @@ class ThroughputMeter:
         """Says on stderr which steps of a call trained nothing, as they were not finite."""
         if LOST not in metrics or writer.result is not None or not peers.is_first():
             return
-        steps = (call.first_step + 1 + np.flatnonzero(metrics[LOST])).tolist()
+        steps = [str(call.first_step + 1 + index) for index in np.flatnonzero(metrics[LOST])]
         if steps:
-            named = ", ".join(map(str, steps[:3])) + (
-                f" and {len(steps) - 3} more" * (len(steps) > 3)
-            )
-            say(f"{writer.run.directory.name}: not finite, so lost: step {named}")
+            say(f"{writer.run.directory.name}: not finite, so lost: step {first_few(steps)}")
 
     def _show(self, step: int, tokens_per_second: float) -> None:
         if not peers.is_first():

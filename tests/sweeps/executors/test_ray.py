@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from lm_lab.contracts import Unit
 from lm_lab.sweeps import process
 from lm_lab.sweeps.executors import choose, ray
 from lm_lab.types import UserError
@@ -20,15 +19,6 @@ pytestmark = [
     # Ray forks this process, in which earlier tests may have used JAX, and the fork becomes another
     pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
 ]
-
-
-@pytest.fixture
-def unit(tmp_path):
-    def make(name, script):
-        log = tmp_path / "runs" / name / "log.txt"
-        return Unit((name,), ("sh", "-c", script), log)
-
-    return make
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from lm_lab.contracts import Unit
 from lm_lab.sweeps.executors import choose, slurm
 from lm_lab.types import UserError
 from tests.sweeps.executors import one_node
@@ -27,15 +26,6 @@ def cluster(tmp_path_factory):
 def commands(cluster, monkeypatch):
     for name in ("PATH", "SLURM_CONF"):
         monkeypatch.setenv(name, cluster[name])
-
-
-@pytest.fixture
-def unit(tmp_path):
-    def make(name, script):
-        log = tmp_path / "runs" / name / "log.txt"
-        return Unit((name,), ("sh", "-c", script), log)
-
-    return make
 
 
 def arrays(**settings):
