@@ -83,15 +83,16 @@ def state_places(boxed: TrainState, zero: int, sizes: Mapping[str, int]) -> Trai
     """The Place of each leaf of an abstract state of one run: parameters, trained and frozen, by
     the rules of parameters, all else by those of the optimizer's state.
     """
-    held = (boxed.params, boxed.slots[FROZEN])
-    params, frozen = places(held, rules(zero, "parameters"), sizes)
+    frozen = {name: each for name, each in boxed.slots.items() if name == FROZEN}
+    params, frozen = places((boxed.params, frozen), rules(zero, "parameters"), sizes)
     placed = places(beside_params(boxed), rules(zero, "optimizer"), sizes)
-    return placed._replace(params=params, slots={**placed.slots, FROZEN: frozen})
+    return placed._replace(params=params, slots={**placed.slots, **frozen})
 
 
 def beside_params(state: TrainState) -> TrainState:
     """A state without its parameters, trained and frozen."""
-    return state._replace(params=(), slots={**state.slots, FROZEN: ()})
+    slots = {name: () if name == FROZEN else each for name, each in state.slots.items()}
+    return state._replace(params=(), slots=slots)
 
 
 def is_place(node: Any) -> bool:
