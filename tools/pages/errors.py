@@ -1,6 +1,7 @@
 """The page of errors: every UserError that the code can raise, with its remedy and its place."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
@@ -71,7 +72,8 @@ def faults() -> Iterator[Fault]:
             names = _texts(own) if calls else {}
             for node in calls:
                 message = _message(node.args[0], names) if node.args else ""
-                yield Fault(" ".join(message.split()), name, node.lineno)
+                message = re.sub("…+", "…", " ".join(message.split()))
+                yield Fault(message, name, node.lineno)
 
 
 def _functions(tree: ast.AST) -> list[ast.AST]:
