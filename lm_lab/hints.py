@@ -18,7 +18,7 @@ NAMES = {
     "model.remat": "remat_policy gradient_checkpointing activation_checkpointing checkpointing",
     "data.length": "block_size seq_len seq_length sequence_length max_len max_length max_seq_len "
     "context context_length n_ctx",
-    "data.source": "dataset dataset_name dataset_path",
+    "data.source.name": "dataset dataset_name dataset_path",
     "train.steps": "iters iterations max_iters max_steps n_steps num_steps num_train_steps "
     "total_steps train_steps",
     "train.batch_size": "batch bs global_batch_size",
