@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lm_lab.data.building import JOURNAL
 from lm_lab.data.encoding import Encoded, encoded
 from lm_lab.data.hashing_file import HashingFile
 from lm_lab.data.progress import Progress
@@ -22,7 +23,6 @@ from lm_lab.types import Codec, DataForm, Document, Side, UserError
 CHECKPOINT_BYTES = (
     2**26
 )  # of text between two notes in the journal, from which a killed build resumes
-JOURNAL = "journal.json"
 
 
 def write(
