@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import lm_lab
-from lm_lab import registry, schema
+from lm_lab import hints, registry, schema
 from lm_lab.cli.choice_table import CHOICES, choice_of
 from lm_lab.cli.main import COMMANDS
 from lm_lab.train.experiment import Experiment
@@ -46,6 +46,9 @@ def test_every_key_is_there_with_its_meaning():
     missing = every - set(rows)
     none([f"{key}: not on the page of keys" for key in sorted(missing)])
     none([f"{key}: no meaning" for key, row in rows.items() if len(row.split("|")) < 3])
+    none([f"{key}: a hint, and no key" for key in hints.NAMES if key not in rows])
+    named = " ".join(hints.NAMES.values()).split()
+    assert len(named) == len(set(named))
 
 
 def test_every_key_of_an_analysis_a_searcher_and_an_executor_is_there():

@@ -9,6 +9,7 @@ from lm_lab.library.pace import Pace
 from lm_lab.nn.stack import POLICIES
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.plan import Plan, TaskOf, largest_batch
+from lm_lab.train.program import Accumulation
 from lm_lab.types import UserError
 
 SUMS = ("total", "active", "non_embedding", "matmul", "matmul_body")
@@ -58,12 +59,21 @@ def _run(plan: Plan, machine: Machine) -> list[str]:
     compared = [_row("FLOPs before", f"{plan.reference_flops:.4g}", words)]
     return [
         _row("steps", f"{program.steps:,}"),
+        *_microbatches(program.accumulation),
         _row("tokens", f"{tokens:,}", f"{program.targets_per_step:,} a step"),
         _row("FLOPs", f"{total:.4g}", f"{program.flops_per_step:.4g} a step"),
         *(compared if plan.reference_flops else []),
         _row("time", pace.time(total), pace.words),
         _row("time of a step", pace.time(program.flops_per_step), "computing, at the same pace"),
     ]
+
+
+def _microbatches(accumulation: Accumulation) -> list[str]:
+    parts, room = accumulation
+    if parts == 1 and room is None:
+        return []
+    fitted = f"the fewest that fit into {room / 1e9:,.4g} GB a device" if room else ""
+    return [_row("microbatches", f"{parts:,}", fitted)]
 
 
 def _bytes(plan: Plan) -> list[str]:

@@ -68,8 +68,7 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     task, runs = tasks[0], [task.experiment for task in tasks]
     first = task.experiment
     _check_length(task)
-    rows = first.train.batch_size // first.train.microbatches
-    sharding.check_fit(first.mesh, rows, len(runs), first.data.length)
+    sharding.check_fit(first.mesh, first.train.microbatch_rows, len(runs), first.data.length)
     mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(task)
     sharding.check_split(

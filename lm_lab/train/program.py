@@ -27,10 +27,19 @@ from lm_lab.nn.roles import roles, stacked
 from lm_lab.nn.transfer import with_shares
 from lm_lab.optimizers._groups import group_settings
 from lm_lab.train import initial
-from lm_lab.train.experiment import Experiment
+from lm_lab.train.experiment import Experiment, TrainConfig
 from lm_lab.train.shapes import abstract_examples, example_inputs
 from lm_lab.train.task import Task
 from lm_lab.types import AdapterFunctions, Hyper, PyTree, UserError
+
+
+class Accumulation(NamedTuple):
+    """In how many parts the gradient of a batch is accumulated, and for how much memory that was
+    chosen (microbatches.py).
+    """
+
+    microbatches: int
+    memory_bytes: float | None  # of a device; None: it was not chosen by memory
 
 
 class Program(NamedTuple):
@@ -52,6 +61,7 @@ class Program(NamedTuple):
     targets_per_step: int
     params: dict[str, int]  # by group
     flops_per_token: dict[str, float]  # by convention, "counted" among them
+    accumulation: Accumulation
 
     def merged_params(self, state: TrainState) -> PyTree:
         """The parameters of the model at a state of one run, its adapter merged into them."""
@@ -135,7 +145,13 @@ def assemble(task: Task) -> Program:
     def init(hyper: Hyper, given: Mapping[str, Array]) -> TrainState:
         return begin(hyper, given, draw(hyper, given))
 
-    return Program(init, step, evaluate, test, slots, state, adapter, *sizes)
+    chosen = accumulation(experiment.train)
+    return Program(init, step, evaluate, test, slots, state, adapter, *sizes, chosen)
+
+
+def accumulation(train: TrainConfig) -> Accumulation:
+    """The accumulation of a `train` section."""
+    return Accumulation(train.microbatches or 1, train.memory_bytes)
 
 
 def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -> Step:
@@ -151,7 +167,7 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
             by_layer = jax.tree.map(lambda _: False, by_layer)
         norms = norms_by(task.update.labels(train.norms, about), by_layer)
     step = train_step(
-        accumulate(gradient, train.microbatches),
+        accumulate(gradient, train.microbatches or 1),
         objective.prepare,
         partial(task.update.make, about),
         lambda step: task.update.rate_factor(step, steps),

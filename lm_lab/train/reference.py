@@ -68,8 +68,7 @@ class References:
         return of_call * -(-batches.every_row() // batches.batch_size)
 
     def _in_rows(self, batches: RecordBatches) -> RecordBatches:
-        train = self._task.experiment.train
-        return batches._replace(batch_size=train.batch_size // train.microbatches)
+        return batches._replace(batch_size=self._task.experiment.train.microbatch_rows)
 
     def _of_records(self, split: Split, batches: RecordBatches) -> np.ndarray:
         """f32[records, 2]: a number of each answer, NaN of records that fit into no row."""
