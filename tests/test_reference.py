@@ -14,7 +14,7 @@ from lm_lab.cli.main import COMMANDS
 from lm_lab.train.experiment import Experiment
 from tests.test_house import ROOT, none
 from tools.pages import __main__ as site
-from tools.pages import commands, errors, keys, layers, names, papers
+from tools.pages import commands, errors, examples, keys, layers, names, papers
 
 SECTIONS = {
     "models": ("model", "family"),
@@ -139,6 +139,16 @@ def test_every_paper_that_code_names_is_in_the_index():
             for paper in sorted(named)
             if f"[{paper}](https://arxiv.org/abs/{paper})" not in page
         ]
+    )
+
+
+def test_every_kind_has_an_example():
+    page = examples.page()
+    files = {path.name for path in (ROOT / examples.OUTSIDE).glob("[!_]*.py")}
+    assert files <= {each.file for each in examples.EXAMPLES}
+    ends = [attribute for attribute, _ in registry.KINDS.values()]
+    none(
+        [name for name in [*ends, "POSITIONS", "ANALYSIS", "MAPPING"] if f"\n{name} = " not in page]
     )
 
 
