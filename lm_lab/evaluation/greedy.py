@@ -9,7 +9,7 @@ import numpy as np
 from lm_lab.evaluation import rows
 from lm_lab.evaluation.scoring import WHOLE
 from lm_lab.evaluation.text_run import TextRun
-from lm_lab.generation import sampling
+from lm_lab.generation import padded, sampling
 from lm_lab.generation.logits import Config
 from lm_lab.generation.pieces import beyond
 from lm_lab.objectives._common import left_pad
@@ -83,7 +83,7 @@ class Writer:
         until: Sequence[str],
     ) -> list[str]:
         shape = (self._run.rows, room)
-        context, segments = rows.padded(ids, shape, left=False)
+        context, segments = padded(ids, shape, left=False)
         config = Config(new_tokens=new_tokens, temperature=0.0)
         state = self._begin(config, params, context, segments)
         new_ids = np.zeros((len(ids), 0), np.int64)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from lm_lab.generation import padded
 from lm_lab.types import PyTree
 
 BATCHES = 64  # so many batches are read ahead and sorted by length together
@@ -96,17 +97,6 @@ def room(size: int, limit: int) -> int:
     while size_of_room < size:
         size_of_room *= GROWTH
     return min(size_of_room, limit)
-
-
-def padded(
-    rows: Sequence[Sequence[int]], shape: tuple[int, int], *, left: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, 1 at each token) i32 of the shape; both are 0 at padding."""
-    ids, is_token = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    for index, row in enumerate(rows):
-        columns = slice(shape[1] - len(row), shape[1]) if left else slice(0, len(row))
-        ids[index, columns], is_token[index, columns] = row, 1
-    return ids, is_token
 
 
 def _rooms(row: Row, shape: Shape) -> tuple[int, int]:

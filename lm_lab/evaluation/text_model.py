@@ -15,6 +15,7 @@ from lm_lab.contracts import Likelihood, TextModel
 from lm_lab.evaluation import greedy, reading_on, rows, scoring
 from lm_lab.evaluation.rows import Row, Score, Shape
 from lm_lab.evaluation.text_run import TextRun, require
+from lm_lab.generation import padded
 from lm_lab.types import Examples, Inputs, PyTree, UserError
 
 TextModels = Callable[[PyTree], TextModel]
@@ -205,5 +206,5 @@ def _outputs(
     for first in range(0, len(texts), run.rows):
         ids = run.codec.encode_batch(texts[first : first + run.rows])
         padded_ids = [[*token_ids.tolist()[: run.length - 1], end] for token_ids in ids]
-        outputs = head(params, *rows.padded(padded_ids, (run.rows, run.length), left=False))
+        outputs = head(params, *padded(padded_ids, (run.rows, run.length), left=False))
         yield np.asarray(outputs)[: len(padded_ids)]

@@ -73,12 +73,14 @@ def prompts(
     return inputs._replace(context=context, context_segments=context_segments)
 
 
-def padded(rows: Sequence[Sequence[int]], left: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, 1 at each token) i32[B L]; both are 0 at padding."""
-    length = max(1, *map(len, rows))
-    ids, is_token = (np.zeros((len(rows), length), np.int32) for _ in range(2))
+def padded(
+    rows: Sequence[Sequence[int]], shape: tuple[int, int] | None = None, *, left: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """(ids, 1 at each token) i32[B L], or of a shape that has room; both are 0 at padding."""
+    shape = shape or (len(rows), max(1, *map(len, rows)))
+    ids, is_token = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     for index, row in enumerate(rows):
-        columns = slice(length - len(row), length) if left else slice(0, len(row))
+        columns = slice(shape[1] - len(row), shape[1]) if left else slice(0, len(row))
         ids[index, columns], is_token[index, columns] = row, 1
     return ids, is_token
 

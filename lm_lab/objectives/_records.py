@@ -1,28 +1,41 @@
-"""Shared by objectives on labelled texts."""
+"""Shared by objectives on whole texts, with labels or preferred."""
 
 import dataclasses
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 from jax import Array
 
-from lm_lab.contracts import ModelInfo, Settings
+from lm_lab.contracts import ModelInfo, PooledHead
 from lm_lab.nn.positions import places_within
 from lm_lab.objectives._common import read_as_context
+from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Pooling
 
 
-class _Labelled(Settings, Protocol):
-    @property
-    def pooling(self) -> Pooling | None: ...
-    @property
-    def as_context(self) -> bool | None: ...
+@dataclass(frozen=True)
+class PooledConfig:
+    """How the features of a text are pooled."""
+
+    pooling: Pooling | None = setting(
+        "None: the last token where a model sees the past alone, else the mean", None
+    )
+    as_context: bool | None = setting(
+        "whether an encoder reads the text too; None: where the model has one", None
+    )
 
 
-LabelledT = TypeVar("LabelledT", bound=_Labelled)
+PooledT = TypeVar("PooledT", bound=PooledConfig)
 
 
-def complete(config: LabelledT, model: ModelInfo) -> LabelledT:
+def head(config: PooledConfig, outputs: int = 1) -> PooledHead:
+    """The head on the model, with so many outputs a text."""
+    assert config.pooling is not None, "resolve the config first"
+    return PooledHead(outputs, config.pooling)
+
+
+def complete(config: PooledT, model: ModelInfo) -> PooledT:
     """The settings with `pooling` filled in by the model's scope, and `as_context` by whether it
     has an encoder. Raises UserError for a context that the model does not read.
     """

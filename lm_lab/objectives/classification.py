@@ -11,26 +11,19 @@ from lm_lab.contracts import Objective, PooledHead
 from lm_lab.objectives import _records
 from lm_lab.objectives._common import likelihood
 from lm_lab.schema import setting
-from lm_lab.types import Batch, ObjectiveFunctions, Pooling, Sums, UserError, Vocabulary
+from lm_lab.types import Batch, ObjectiveFunctions, Sums, UserError, Vocabulary
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(_records.PooledConfig):
     """The number of classes, and how features are pooled."""
 
     classes: int = setting("how many; labels are 0 .. classes - 1", 2, low=2)
-    pooling: Pooling | None = setting(
-        "None: the last token where a model sees the past alone, else the mean", None
-    )
-    as_context: bool | None = setting(
-        "whether an encoder reads the text too; None: where the model has one", None
-    )
 
 
 def head(config: Config) -> PooledHead:
     """The head on the model."""
-    assert config.pooling is not None, "resolve the config first"
-    return PooledHead(config.classes, config.pooling)
+    return _records.head(config, config.classes)
 
 
 def check_labels(config: Config, labels: np.ndarray) -> None:

@@ -6,38 +6,19 @@ answer wins with probability sigmoid(its score - the other's), and "nll" is that
 two answers stand side by side in a row, as segments that do not see each other.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import jax
 import numpy as np
 from jax import Array
 
-from lm_lab.contracts import Objective, PooledHead
+from lm_lab.contracts import Objective
 from lm_lab.objectives import _records
-from lm_lab.schema import setting
-from lm_lab.types import ANSWERS, Batch, Examples, ObjectiveFunctions, Pooling, Sums, Vocabulary
+from lm_lab.objectives._records import PooledConfig
+from lm_lab.types import ANSWERS, Batch, Examples, ObjectiveFunctions, Sums, Vocabulary
 
 
-@dataclass(frozen=True)
-class Config:
-    """How features are pooled."""
-
-    pooling: Pooling | None = setting(
-        "None: the last token where a model sees the past alone, else the mean", None
-    )
-    as_context: bool | None = setting(
-        "whether an encoder reads the text too; None: where the model has one", None
-    )
-
-
-def head(config: Config) -> PooledHead:
-    """The head on the model."""
-    assert config.pooling is not None, "resolve the config first"
-    return PooledHead(1, config.pooling)
-
-
-def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
+def make(config: PooledConfig, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective: "weight" counts preferences, "correct" those whose chosen answer has the
     higher score.
     """
@@ -67,11 +48,11 @@ def _loss(scores_BP1: Array, batch: Batch) -> Sums:
 
 
 OBJECTIVE = Objective(
-    Config,
+    PooledConfig,
     make,
     scope=None,
     consumes="preferences",
     needs_context=None,
     complete=_records.complete,
-    head=head,
+    head=_records.head,
 )

@@ -10,13 +10,19 @@ from lm_lab.types import Codec
 
 END_OF_DOCUMENT = 256
 
+
+def ends_sentence(text: bytes) -> bool:
+    """Whether the text of a token ends a sentence."""
+    return text[-1:] in (b".", b"!", b"?", b"\n")
+
+
 _BYTES = [bytes([value]) for value in range(256)]
 # letters, digits, the underscore, and all bytes of scripts beyond ASCII
 WORDS = np.array(
     [byte.isalnum() or byte == b"_" or byte[0] > 127 for byte in _BYTES] + [False], np.uint8
 )
 IN_UTF8 = [value for value in range(0xF5) if value not in (0xC0, 0xC1)]  # that occur in UTF-8
-SENTENCE_ENDS = np.array([byte in b".!?\n" for byte in _BYTES] + [True])
+SENTENCE_ENDS = np.array([ends_sentence(byte) for byte in _BYTES] + [True])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -113,7 +113,7 @@ def codec(
 
     begin = [number for number in library.begin if number != end] if framed else []
     word_starts = np.array([begins_word(text) for text in texts], np.uint8)
-    ends = np.array([text[-1:] in (b".", b"!", b"?", b"\n") for text in texts])
+    ends = np.array([byte.ends_sentence(text) for text in texts])
     ends[end] = True
     bytes_of = np.array([len(text) for text in texts], np.uint16)
     identity = (

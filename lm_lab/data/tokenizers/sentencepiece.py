@@ -103,7 +103,7 @@ def make(config: Config, learnt: bytes) -> Codec:
     count = processor.GetPieceSize()
     written = [written_by(processor, number) for number in range(count)]
     word_starts = [begins_word(data) for data in written]
-    ends = [data.rstrip(b" ")[-1:] in (b".", b"!", b"?", b"\n") for data in written]
+    ends = [byte.ends_sentence(data.rstrip(b" ")) for data in written]
     dtype = np.min_scalar_type(count)
 
     def spells(number: int) -> bool:

@@ -18,7 +18,7 @@ import sentencepiece
 
 from lm_lab.contracts import Tokenizer
 from lm_lab.data.subword import as_arrays
-from lm_lab.data.tokenizers import _files
+from lm_lab.data.tokenizers import _files, byte
 from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, encode_batch, written_by
 from lm_lab.runs import reading
 from lm_lab.schema import setting
@@ -91,10 +91,7 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
         np.array([*map(len, written)], np.uint16),
         np.array([begins_word(data) if data else 0 for data in written], np.uint8),
         np.array(
-            [
-                n == end or data.rstrip(b" ")[-1:] in (b".", b"!", b"?", b"\n")
-                for n, data in enumerate(written)
-            ]
+            [n == end or byte.ends_sentence(data.rstrip(b" ")) for n, data in enumerate(written)]
         ),
         encoder(target) if config.vocab_file else Encoder(encoder(target), by_ids),
         decode,

@@ -19,7 +19,7 @@ import numpy as np
 from lm_lab.contracts import Tokenizer
 from lm_lab.data import extras
 from lm_lab.data.subword import as_arrays
-from lm_lab.data.tokenizers import _files
+from lm_lab.data.tokenizers import _files, byte
 from lm_lab.data.tokenizers.hugging_face import begins_word
 from lm_lab.schema import setting
 from lm_lab.types import Codec, Encoder, UserError
@@ -102,7 +102,7 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
             errors="replace"
         )
 
-    ends = np.array([text[-1:] in (b".", b"!", b"?", b"\n") for text in texts])
+    ends = np.array([byte.ends_sentence(text) for text in texts])
     ends[end] = True
     facts = hashlib.sha256(content).hexdigest()[:32], hashlib.sha256(pattern.encode()).hexdigest()
     return Codec(
