@@ -14,7 +14,7 @@ from lm_lab.schema import setting
 from lm_lab.types import Batch, Examples, Inputs, Pooling
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PooledConfig:
     """How the features of a text are pooled."""
 

@@ -1,5 +1,6 @@
 """Regression of whole texts: a value, from a pooled vector, by least squares."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -7,11 +8,15 @@ from jax import Array
 
 from lm_lab.contracts import MetricChoice, Objective
 from lm_lab.objectives import _records
-from lm_lab.objectives._records import PooledConfig
 from lm_lab.types import Batch, ObjectiveFunctions, Sums, Vocabulary
 
 
-def make(config: PooledConfig, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
+@dataclass(frozen=True)
+class Config(_records.PooledConfig):
+    """How features are pooled."""
+
+
+def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective: "nll" is that of a Gaussian of variance 1, less its constant: half the squared
     error.
     """
@@ -29,7 +34,7 @@ def _loss(values_BP1: Array, batch: Batch) -> Sums:
 
 
 OBJECTIVE = Objective(
-    PooledConfig,
+    Config,
     make,
     scope=None,
     consumes="labelled",

@@ -6,6 +6,7 @@ answer wins with probability sigmoid(its score - the other's), and "nll" is that
 two answers stand side by side in a row, as segments that do not see each other.
 """
 
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -14,11 +15,15 @@ from jax import Array
 
 from lm_lab.contracts import Objective
 from lm_lab.objectives import _records
-from lm_lab.objectives._records import PooledConfig
 from lm_lab.types import ANSWERS, Batch, Examples, ObjectiveFunctions, Sums, Vocabulary
 
 
-def make(config: PooledConfig, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
+@dataclass(frozen=True)
+class Config(_records.PooledConfig):
+    """How features are pooled."""
+
+
+def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
     """The objective: "weight" counts preferences, "correct" those whose chosen answer has the
     higher score.
     """
@@ -48,7 +53,7 @@ def _loss(scores_BP1: Array, batch: Batch) -> Sums:
 
 
 OBJECTIVE = Objective(
-    PooledConfig,
+    Config,
     make,
     scope=None,
     consumes="preferences",
