@@ -15,6 +15,7 @@ from lm_lab.engine.step import How, populate_evaluate
 from lm_lab.train import program as programs
 from lm_lab.train import state_memory
 from lm_lab.train.program import Program
+from lm_lab.train.shapes import abstract_examples
 from lm_lab.train.task import Task
 from lm_lab.types import Examples, Hyper, UserError
 
@@ -52,7 +53,7 @@ class Layout(NamedTuple):
         calls = min(train.steps_per_call, self.program.steps)
         examples = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((members, calls, *leaf.shape), leaf.dtype),
-            programs.abstract_examples(task, train.batch_size),
+            abstract_examples(task, train.batch_size),
         )
         return self.engine.step.compile(self.abstract_state(), examples)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lm_lab.runs.records import usable_cores
-from tools.pages import commands, errors, keys, layers, names, papers
+from tools.pages import commands, errors, examples, keys, layers, names, papers
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
@@ -28,6 +28,7 @@ REFERENCE: dict[str, Callable[[], str]] = {
     "names": names.page,
     "commands": commands.page,
     "errors": errors.page,
+    "examples": examples.page,
     "layers": layers.page,
     "papers": papers.page,
 }
@@ -35,6 +36,7 @@ NAVIGATION = {  # caption -> pages, from the root of the repository
     "Begin": ["docs/tour", "docs/install", "docs/notebooks/index", "docs/recipes"],
     "Guides": [
         *("docs/concepts", "docs/running", "docs/studies", "docs/library", "docs/extending"),
+        "docs/reference/examples",
         *("docs/models", "docs/evaluation", "docs/sources", "docs/data", "docs/conversion"),
     ],
     "Reference": [

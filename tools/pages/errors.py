@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
@@ -63,15 +64,17 @@ def _folder(fault: Fault) -> str:
 
 
 def faults() -> Iterator[Fault]:
-    """Every `UserError(...)` of the package, in the order of its files."""
+    """Every UserError, or error of a kind of it, of the package, in the order of its files."""
     for name, tree in trees(PACKAGE).items():
         functions = _functions(tree) if any(map(_is_fault, ast.walk(tree))) else []
+        constants = _texts(list(_own(tree))) if functions else {}
         for function in functions:
             own = list(_own(function))
             calls = [node for node in own if _is_fault(node)]
-            names = _texts(own) if calls else {}
+            names = constants | _texts(own) if calls else {}
             for node in calls:
-                message = _message(node.args[0], names) if node.args else ""
+                parts = [_message(part, names) for part in node.args]
+                message = "; ".join(part for part in parts if any(map(str.isalpha, part)))
                 message = re.sub("…+", "…", " ".join(message.split()))
                 yield Fault(message, name, node.lineno)
 
@@ -86,8 +89,23 @@ def _is_fault(node: ast.AST) -> TypeGuard[ast.Call]:
     return (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
-        and node.func.id == "UserError"
+        and node.func.id in kinds(PACKAGE)
     )
+
+
+@cache
+def kinds(package: Path) -> set[str]:
+    """UserError, and the classes that the package derives from it."""
+    classes = [
+        node
+        for tree in trees(package).values()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    ]
+    return {
+        "UserError",
+        *(each.name for each in classes if "UserError" in map(ast.unparse, each.bases)),
+    }
 
 
 def _own(function: ast.AST) -> Iterator[ast.AST]:
@@ -121,7 +139,7 @@ def _message(node: ast.expr, names: dict[str, ast.expr]) -> str:
             return text
         case ast.JoinedStr(values=parts):
             return "".join(_message(part, names) for part in parts)
-        case ast.FormattedValue(value=ast.Call(func=ast.Name(id="suggest"))):
+        case ast.FormattedValue(value=ast.Call(func=ast.Name(id="suggest" | "_near"))):
             return "did you mean …? (or all that is known)"
         case ast.FormattedValue(value=ast.Name(id=name)) | ast.Name(id=name) if name in names:
             text = _message(names[name], {key: names[key] for key in names if key != name})
