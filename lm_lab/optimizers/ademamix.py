@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import optax
@@ -35,13 +36,13 @@ def make(
     slow is beta3_t * slow + (1 - beta3_t) * gradient.
     """
 
-    def risen(count: Array) -> Array:
+    def risen(count: Any) -> Array:
         return jnp.minimum((count + 1) / config.rise_steps, 1.0)
 
-    def beta3(count: Array) -> Array:
+    def beta3(count: Any) -> Array:
         """The decay whose half-life lies linearly between those of beta1 and beta3."""
         first, last = (-1 / jnp.log2(hyper[name]) for name in ("beta1", "beta3"))
-        return 0.5 ** (1 / (first + risen(count) * (last - first)))
+        return jnp.exp2(-1 / (first + risen(count) * (last - first)))
 
     return optax.contrib.ademamix(
         rate,
