@@ -3,8 +3,10 @@
 Encoding: megabytes a second of each tokenizer's encode_batch, and of the library's own batch call,
 which returns lists, on the lines of --text and on every 10 lines together. Loading: tokens a second
 of what a run trains on, in chunks of 8 steps of 32 rows of 1,024 tokens, cut and best fit; and of
-the bare gather of as many rows at random places of the memory map, as int32. Seconds are those of
-the CPU, of all threads, for a busy machine stretches the others.
+the bare gather of as many rows at random places of the memory map, as int32. Building: the lines
+as JSON lines into a token store, by SentencePiece: seconds of all threads, and of the one that
+reads and writes, whose share bounds what more cores save. Seconds are those of the CPU, of all
+threads, for a busy machine stretches the others.
 """
 
 import base64
@@ -25,8 +27,10 @@ import tokenizers as hugging_face_library
 from tiktoken import Encoding
 from tiktoken import load as tiktoken_files
 
-from lm_lab.data import loader, mixture, packing
+from lm_lab.data import loader, mixture, packing, store
+from lm_lab.data.documents import Corpus
 from lm_lab.data.loader import Split
+from lm_lab.data.sources import jsonl
 from lm_lab.data.tokenizers import (
     byte,
     characters,
@@ -53,9 +57,11 @@ def add_flags(parser: ArgumentParser) -> None:
 def run(flags: Namespace) -> Iterator[Row]:
     most = int((1 if flags.quick else flags.megabytes) * 1e6)
     lines = _text(flags.text, most).decode(errors="ignore").splitlines()
-    yield from encoding(lines, 1000 if flags.quick else 8000, flags.rounds)
+    count = 1000 if flags.quick else 8000
+    yield from encoding(lines, count, flags.rounds)
     with tempfile.TemporaryDirectory() as folder:
         yield from loading(Path(folder), flags.rounds)
+        yield from building(Path(folder), lines, count, flags.rounds)
 
 
 def _text(path: Path | None, most: int) -> bytes:
@@ -179,3 +185,22 @@ def loading(folder: Path, rounds: int) -> Iterator[Row]:
             bare,
             "bare gather",
         )
+
+
+def building(folder: Path, texts: list[str], count: int, rounds: int) -> Iterator[Row]:
+    """A token store of short texts: the quickest of the rounds."""
+    source = folder / "texts.jsonl"
+    source.write_text("".join(f"{json.dumps({'text': text})}\n" for text in texts if text.strip()))
+    config = sentencepiece.Config(pieces=count)
+    codec = sentencepiece.make(config, sentencepiece.learn(config, iter(texts[:20_000])))
+    corpus = Corpus("jsonl", jsonl.Config(str(source)))
+
+    def work(number: int) -> tuple[float, float]:
+        begin, own = time.process_time(), time.thread_time()
+        store.build(corpus, codec, folder / str(number))
+        return time.process_time() - begin, time.thread_time() - own
+
+    every, own = min(map(work, range(rounds + 1)))
+    name = f"build a store of {len(texts):,} texts"
+    yield Row(name, "s of CPU", every)
+    yield Row(f"{name}, reading and writing", "s of CPU", own)
