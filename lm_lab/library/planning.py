@@ -127,7 +127,8 @@ def _data(plan: Plan) -> list[str]:
     return lines
 
 
-REMATS = ("none", *sorted(POLICIES))
+# Without "offload": to a CPU's compiler, with which plans are made, the host's memory is its own.
+REMATS = ("none", *sorted(POLICIES.keys() - {"offload"}))
 
 
 def what_fits(

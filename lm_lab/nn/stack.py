@@ -13,9 +13,18 @@ from lm_lab.types import PyTree, UserError
 
 DEEPEST = 2**14  # layers
 MOST_UNROLLED = 1024  # layers that may be unrolled: each takes seconds to compile
-Remat = Literal["none", "full", "dots"]
+Remat = Literal["none", "full", "dots", "offload"]
 
-POLICIES = {"full": None, "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT)}
+POLICIES = {
+    "full": None,
+    "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT),
+    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=[PRODUCT],
+        offload_src="device",
+        offload_dst="pinned_host",
+    ),
+}
 
 
 def groups_of(depth: int, every: int | None) -> tuple[int, int]:
@@ -55,7 +64,8 @@ def repeat(parent: nn.Module, block: type[nn.Module], depth: int, cfg: LayersCon
     layers whether the layers are scanned (one compiled body at any depth) or unrolled (faster when
     small), so the two are one model. The "cache" of scanned layers is stacked too; unrolled layers
     have a cache each, which XLA updates in place. `cfg.remat` says what the backward pass
-    recomputes: nothing, whole blocks, or all but the products with kernels.
+    recomputes: nothing ("none"), whole blocks ("full"), or all but the products with kernels, which
+    lie on the device ("dots") or in the host's memory ("offload") until then.
     """
     if depth > MOST_UNROLLED and not cfg.scan:
         raise UserError(

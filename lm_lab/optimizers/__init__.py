@@ -37,7 +37,7 @@ def composed(
     if not optimizer.moves_by_rate and any(role.rate != 1.0 for role in jax.tree.leaves(roles)):
         raise UserError(
             "config.model.base_width is for optimizers that move each entry by about the rate: "
-            "adamw, lion, schedule_free; choose one, or leave base_width out"
+            "adamw, ademamix, lion, schedule_free; choose one, or leave base_width out"
         )
     about = roles if optimizer.reads_roles else decayed(roles)
 

@@ -21,7 +21,7 @@ from lm_lab.types import Examples, Hyper, UserError
 
 # FLOPs of a step that fill an accelerator: at the 4e14 a second that products reach on an H100 they
 # take 2.5 ms, where launching the kernels of a small step takes about 1 ms. Reasoned, not measured:
-# tools/bench_population.py measures where the gain of vmap ends.
+# tools/bench population measures where the gain of vmap ends.
 FULL_FLOPS = 1e12
 
 

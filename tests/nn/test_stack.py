@@ -61,7 +61,9 @@ def test_layers_differ_and_are_applied_in_order(scan):
     assert jnp.allclose(stack.apply({"params": params}, X, 0.1), wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("remat, products, tanhs", [("none", 3, 1), ("full", 4, 2), ("dots", 3, 2)])
+@pytest.mark.parametrize(
+    "remat, products, tanhs", [("none", 3, 1), ("full", 4, 2), ("dots", 3, 2), ("offload", 3, 2)]
+)
 def test_the_backward_pass_computes_again_what_the_policy_says(remat, products, tanhs):
     stack = built(3, True, remat)
     params = unbox(jax.eval_shape(lambda: stack.init(jax.random.key(0), X, 0.1))["params"])
@@ -69,9 +71,12 @@ def test_the_backward_pass_computes_again_what_the_policy_says(remat, products, 
     def loss(params, x):
         return stack.apply({"params": params}, x, 0.1).sum()
 
-    program = jax.jit(jax.grad(loss, (0, 1))).lower(params, X).as_text()
+    traced = jax.jit(jax.grad(loss, (0, 1))).trace(params, X)
+    program = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert program.count("stablehlo.dot_general ") == products  # forward, and two transposes
     assert program.count("stablehlo.tanh ") == tanhs
+    # There and back again: the products of a layer lie with the host between the passes.
+    assert program.count('"pinned_host"') == (remat == "offload")
 
 
 def test_layers_drop_features_of_their_own():

@@ -111,7 +111,10 @@ def test_tables_and_heads_begin_as_large_as_the_base_width_asks(family):
         ({"model.embedding_scaling": True}, "base_width does not work with embedding scaling"),
         ({"model.positions": "learned"}, "base_width does not work with learned positions"),
         ({"model.positions": "sinusoidal"}, "base_width does not work with sinusoidal positions"),
-        ({"optimizer": "sgd"}, r"base_width is for optimizers that .*: adamw, lion, schedule_free"),
+        (
+            {"optimizer": "sgd"},
+            r"base_width is for optimizers that .*: adamw, ademamix, lion, schedule_free",
+        ),
         ({"model": {"family": "state_space", "block": "rg_lru", "base_width": 8}}, "with rg lru"),
         ({"model": {"family": "rnn", "residual": False, "base_depth": 1}}, "is for residual lay"),
         (

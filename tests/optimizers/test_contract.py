@@ -21,7 +21,7 @@ from tests.tiny import ROUNDING, distance, member, same_bits
 STEPS = 16  # in a call
 # Peak rates at which a tiny decoder learns; others take their default.
 RATES = {"sgd": 0.3, "lion": 1e-2, "adamw": 2e-2, "muon": 3e-2, "schedule_free": 2e-2}
-RATES |= {"adafactor": 0.1}
+RATES |= {"adafactor": 0.1, "ademamix": 2e-2}
 
 
 def task_of(name, changes):

@@ -13,7 +13,17 @@ from lm_lab.engine import sharding
 from lm_lab.engine.sharding import unbox
 from lm_lab.engine.state import initial_state
 from lm_lab.nn.roles import Parameter, Role, roles
-from lm_lab.optimizers import adafactor, adamw, composed, decay_mask, lion, muon, schedule_free, sgd
+from lm_lab.optimizers import (
+    adafactor,
+    adamw,
+    ademamix,
+    composed,
+    decay_mask,
+    lion,
+    muon,
+    schedule_free,
+    sgd,
+)
 from tests.tiny import ROUNDING, distance
 
 PARAMS = {"kernel": jnp.array([[3.0, -4.0]]), "scale": jnp.array([2.0])}
@@ -76,6 +86,25 @@ def test_adamw_is_the_papers():
             direction = m / (1 - 0.8**t) / (np.sqrt(v / (1 - 0.95**t)) + 1e-6)
             wanted[name] = wanted[name] - 0.1 * (direction + decay * wanted[name])
     transform = made(adamw, weight_decay=0.2, beta1=0.8, beta2=0.95, epsilon=1e-6)
+    assert distance(followed(transform, GRADIENTS), wanted) < ROUNDING
+
+
+def test_ademamix_is_the_papers():
+    wanted = {"kernel": np.array([[3.0, -4.0]]), "scale": np.array([2.0])}
+    for name, decay in (("kernel", 0.2), ("scale", 0.0)):
+        m = v = slow = 0.0
+        for t, gradient in enumerate(GRADIENTS, start=1):
+            g = np.asarray(gradient[name], np.float64)
+            risen = min(t / 2, 1.0)
+            both = np.log(0.8) * np.log(0.99)
+            beta3 = np.exp(both / ((1 - risen) * np.log(0.99) + risen * np.log(0.8)))
+            slow = beta3 * slow + (1 - beta3) * g
+            m, v = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g**2
+            mixed = m / (1 - 0.8**t) + 5 * risen * slow
+            direction = mixed / (np.sqrt(v / (1 - 0.95**t)) + 1e-6)
+            wanted[name] = wanted[name] - 0.1 * (direction + decay * wanted[name])
+    own = {"beta3": 0.99, "alpha": 5.0, "rise_steps": 2}
+    transform = made(ademamix, weight_decay=0.2, beta1=0.8, beta2=0.95, epsilon=1e-6, **own)
     assert distance(followed(transform, GRADIENTS), wanted) < ROUNDING
 
 

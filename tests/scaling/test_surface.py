@@ -9,7 +9,7 @@ from lm_lab.scaling.outliers import surface_outliers
 from lm_lab.scaling.points import make_points
 from lm_lab.scaling.records import Refusal
 from lm_lab.scaling.surface import fit_surface, log_loss, resample_surfaces, surface_cautions
-from tools.bench_surface import l_bfgs
+from tools.benchmarks.surface import l_bfgs
 
 SYNTH = np.array([np.log(1.8), np.log(450.0), 0.35, np.log(1800.0), 0.36])
 BESIROGLU = (1.8169, 482.01, 0.3478, 2085.43, 0.3658)  # 2404.10102

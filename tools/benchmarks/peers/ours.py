@@ -1,18 +1,18 @@
 """lm_lab's own contender: the program of `lm-lab train`, trained by
-the rule of bench_peers/shape.py.
+the rule of benchmarks/peers/shape.py.
 """
 
 from typing import Any
 
 import jax
-from bench_peers import shape as rule
-from bench_peers.shape import Shape
-from bench_peers.turns import Turn, timed
 from ml_collections import ConfigDict
 
 from lm_lab.config import override, resolve
 from lm_lab.train.compiled import compile_program
 from lm_lab.train.task import bind
+from tools.benchmarks.peers import shape as rule
+from tools.benchmarks.peers.shape import Shape
+from tools.benchmarks.turns import Turn, timed
 
 
 def config(shape: Shape, changes: dict[str, Any]) -> ConfigDict:

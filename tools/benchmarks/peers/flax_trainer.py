@@ -1,4 +1,4 @@
-"""Shared by the Flax contenders: AdamW as in bench_peers/shape.py, and one call a step."""
+"""Shared by the Flax contenders: AdamW as in benchmarks/peers/shape.py, and one call a step."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from bench_peers import shape as settings
-from bench_peers.shape import Shape
-from bench_peers.turns import Turn, timed
 from jax import Array
+
+from tools.benchmarks.peers import shape as settings
+from tools.benchmarks.peers.shape import Shape
+from tools.benchmarks.turns import Turn, timed
 
 
 def optimizer() -> optax.GradientTransformation:

@@ -1,27 +1,23 @@
-#!/usr/bin/env python3
-"""The speed of encoding and loading, against the libraries and the memory map below them,
-alternating in one run; and of building a token store of short texts.
+"""Encoding and loading, against the libraries and the memory map below them.
 
-    python tools/bench_data.py TEXT [--rounds=5] [--megabytes=4]
-
-TEXT is a UTF-8 file; its lines are the documents, and then every 10 lines together. Encoding:
-megabytes a second of each tokenizer's encode_batch, and of the library's own batch call, which
-returns lists. Loading: tokens a second of what a run trains on, in chunks of 8 steps of 32 rows of
-1,024 tokens, cut and best fit; and of the bare gather of as many rows at random places of the
-memory map, as int32. Building: the lines as JSON lines into a token store, by SentencePiece:
-seconds of all threads, and of the one that reads and writes, whose share bounds what more cores
-save. Seconds are those of the CPU, of all threads, for a busy machine stretches the
-others; ratios are medians of the rounds, which alternate.
+Encoding: megabytes a second of each tokenizer's encode_batch, and of the library's own batch call,
+which returns lists, on the lines of --text and on every 10 lines together. Loading: tokens a second
+of what a run trains on, in chunks of 8 steps of 32 rows of 1,024 tokens, cut and best fit; and of
+the bare gather of as many rows at random places of the memory map, as int32. Building: the lines
+as JSON lines into a token store, by SentencePiece: seconds of all threads, and of the one that
+reads and writes, whose share bounds what more cores save. Seconds are those of the CPU, of all
+threads, for a busy machine stretches the others.
 """
 
-import argparse
 import base64
 import json
 import os
-import statistics
+import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,30 +42,50 @@ from lm_lab.data.tokenizers import (
 )
 from lm_lab.data.weights import points
 from lm_lab.types import Codec
+from tools.benchmarks.results import Row, rates
+from tools.benchmarks.turns import alternate, timed
 
 ROWS, LENGTH, STEPS, TOKENS = 32, 1024, 8, 2**24
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    begin = time.process_time()
-    work()
-    return time.process_time() - begin
+def add_flags(parser: ArgumentParser) -> None:
+    words = "a UTF-8 file whose lines are encoded; default: Python's own modules"
+    parser.add_argument("--text", type=Path, help=words)
+    parser.add_argument("--megabytes", type=float, default=4, help="of it")
 
 
-def compare(name: str, unit: str, amount: float, rounds: int, ours: Any, theirs: Any) -> None:
-    """Prints the rates of both and the median of their ratios; the first call of each warms up."""
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds + 1)][1:]
-    rates = [amount / statistics.median(column) for column in zip(*pairs)]
-    ratio = statistics.median(there / own for own, there in pairs)
-    print(f"{name:34} {rates[0]:9.3g} {unit}, bare {rates[1]:9.3g}, ratio {ratio:.2f}", flush=True)
+def run(flags: Namespace) -> Iterator[Row]:
+    most = int((1 if flags.quick else flags.megabytes) * 1e6)
+    lines = _text(flags.text, most).decode(errors="ignore").splitlines()
+    count = 1000 if flags.quick else 8000
+    yield from encoding(lines, count, flags.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from loading(Path(folder), flags.rounds)
+        yield from building(Path(folder), lines, count, flags.rounds)
 
 
-def encoding(texts: list[str], rounds: int) -> None:
+def _text(path: Path | None, most: int) -> bytes:
+    if path is not None:
+        with path.open("rb") as file:
+            return file.read(most)
+    modules = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    return b"\n".join(module.read_bytes() for module in modules)[:most]
+
+
+def compare(
+    name: str, unit: str, amount: float, rounds: int, ours: Any, theirs: Any, versus: str
+) -> list[Row]:
+    clock = time.process_time
+    turns = {"lm_lab": timed(ours, clock), versus: timed(theirs, clock)}
+    return rates(name, unit, amount, "lm_lab", alternate(turns, rounds))
+
+
+def encoding(texts: list[str], count: int, rounds: int) -> Iterator[Row]:
     """Every tokenizer's encode_batch, beside the library's batch call."""
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
     together = ["\n".join(texts[first : first + 10]) for first in range(0, len(texts), 10)]
     for kind in ("unigram", "bpe"):
-        config = sentencepiece.Config(pieces=8000, kind=kind)
+        config = sentencepiece.Config(pieces=count, kind=kind)
         learnt = sentencepiece.learn(config, iter(texts[:20_000]))
         processor = library_of_pieces.SentencePieceProcessor(model_proto=learnt)
         codec = sentencepiece.make(config, learnt)
@@ -77,8 +93,10 @@ def encoding(texts: list[str], rounds: int) -> None:
         def pieces(documents: Sequence[str], processor: Any = processor) -> Any:
             return processor.Encode(documents, num_threads=-1)
 
-        beside(f"sentencepiece {kind}", megabytes, rounds, codec, pieces, texts)
-        beside(f"sentencepiece {kind}, 10 lines", megabytes, rounds, codec, pieces, together)
+        yield from beside(f"sentencepiece {kind}", megabytes, rounds, codec, pieces, texts)
+        yield from beside(
+            f"sentencepiece {kind}, 10 lines", megabytes, rounds, codec, pieces, together
+        )
     learnt = hugging_face_learnt.learn(hugging_face_learnt.Config(), iter(texts[:20_000]))
     theirs = hugging_face_library.Tokenizer.from_str(learnt.decode())
     codec = hugging_face_learnt.make(hugging_face_learnt.Config(), learnt)
@@ -87,7 +105,7 @@ def encoding(texts: list[str], rounds: int) -> None:
         encoded = theirs.encode_batch_fast(documents, add_special_tokens=False)
         return [found.ids for found in encoded]
 
-    beside("hugging_face_learnt bpe", megabytes, rounds, codec, ids, texts)
+    yield from beside("hugging_face_learnt bpe", megabytes, rounds, codec, ids, texts)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "ranks.tiktoken")
         path.write_bytes(ranks_of(learnt))
@@ -99,14 +117,15 @@ def encoding(texts: list[str], rounds: int) -> None:
     def numbers(documents: list[str]) -> Any:
         return core.encode_ordinary_batch(documents, num_threads=os.cpu_count() or 1)
 
-    beside("tiktoken", megabytes, rounds, codec, numbers, texts)
-    beside("tiktoken, 10 lines", megabytes, rounds, codec, numbers, together)
+    yield from beside("tiktoken", megabytes, rounds, codec, numbers, texts)
+    yield from beside("tiktoken, 10 lines", megabytes, rounds, codec, numbers, together)
     for module in (byte, characters, words):
         learn = module.TOKENIZER.learn
         learnt = b"" if learn is None else learn(module.Config(), iter(texts[:20_000]))
         made = module.make(module.Config(), learnt)
-        took = seconds(lambda made=made: made.encode_batch(texts))
-        print(f"{module.__name__.rpartition('.')[2]:28} {megabytes / took:9.3g} MB/s", flush=True)
+        alone = {"lm_lab": timed(partial(made.encode_batch, texts), time.process_time)}
+        name = f"encode, {module.__name__.rpartition('.')[2]}"
+        yield from rates(name, "MB/s", megabytes, "lm_lab", alternate(alone, rounds))
 
 
 def ranks_of(learnt: bytes) -> bytes:
@@ -120,13 +139,13 @@ def ranks_of(learnt: bytes) -> bytes:
 
 def beside(
     name: str, megabytes: float, rounds: int, codec: Codec, library: Any, texts: list[str]
-) -> None:
+) -> list[Row]:
     """A tokenizer's encode_batch, beside the library's batch call on the same texts."""
-    own, theirs = (lambda: codec.encode_batch(texts)), (lambda: library(texts))
-    compare(name, "MB/s", megabytes, rounds, own, theirs)
+    own, theirs = partial(codec.encode_batch, texts), partial(library, texts)
+    return compare(f"encode, {name}", "MB/s", megabytes, rounds, own, theirs, "the library")
 
 
-def loading(folder: Path, rounds: int) -> None:
+def loading(folder: Path, rounds: int) -> Iterator[Row]:
     """Chunks that a run trains on, beside the bare gather of as many rows."""
     draw = np.random.default_rng(0)
     path = folder / "train.tokens"
@@ -157,21 +176,22 @@ def loading(folder: Path, rounds: int) -> None:
 
     for name, batches in (("cut", cut), ("best fit", fit)):
         trained_on = mixture.mix([batches], [points(1.0)], ROWS)
-        compare(
-            f"loader, {name}",
+        yield from compare(
+            f"load, {name}",
             "M tokens/s",
             STEPS * ROWS * LENGTH / 1e6,
             rounds * 5,
             lambda trained_on=trained_on: trained_on.chunk(STEPS * (next(step) % 50), STEPS),
             bare,
+            "bare gather",
         )
 
 
-def building(folder: Path, texts: list[str], rounds: int) -> None:
+def building(folder: Path, texts: list[str], count: int, rounds: int) -> Iterator[Row]:
     """A token store of short texts: the quickest of the rounds."""
     source = folder / "texts.jsonl"
     source.write_text("".join(f"{json.dumps({'text': text})}\n" for text in texts if text.strip()))
-    config = sentencepiece.Config(pieces=8000)
+    config = sentencepiece.Config(pieces=count)
     codec = sentencepiece.make(config, sentencepiece.learn(config, iter(texts[:20_000])))
     corpus = Corpus("jsonl", jsonl.Config(str(source)))
 
@@ -181,25 +201,6 @@ def building(folder: Path, texts: list[str], rounds: int) -> None:
         return time.process_time() - begin, time.thread_time() - own
 
     every, own = min(map(work, range(rounds + 1)))
-    print(f"building {len(texts):,} texts: {every:.2f} s, of which reading and writing {own:.2f}")
-    print(f"at most {every / own:.2f} times as fast on more cores", flush=True)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("text", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--megabytes", type=float, default=4)
-    options = parser.parse_args()
-    with options.text.open("rb") as file:
-        lines = file.read(int(options.megabytes * 1e6)).decode(errors="ignore").splitlines()
-    encoding(lines, options.rounds)
-    with tempfile.TemporaryDirectory() as folder:
-        loading(Path(folder), options.rounds)
-        building(Path(folder), lines, options.rounds)
-
-
-if __name__ == "__main__":
-    main()
+    name = f"build a store of {len(texts):,} texts"
+    yield Row(name, "s of CPU", every)
+    yield Row(f"{name}, reading and writing", "s of CPU", own)

@@ -1,7 +1,7 @@
 """transformers' T5 in PyTorch, with its own loss; eager or compiled; trained by
-bench_peers/torch_trainer.py:
+benchmarks/peers/torch_trainer.py:
 
-    python -m bench_peers.torch_t5 SHAPE eager|compiled
+    python -m tools.benchmarks.peers.torch_t5 SHAPE eager|compiled
 
 A row of random tokens is cut in halves, of which the second is learnt given the first, as in
 lm_lab's objective `continuation`.
@@ -10,9 +10,10 @@ lm_lab's objective `continuation`.
 # pyright: reportMissingImports=false
 # torch is an extra, and may be another environment's.
 import torch
-from bench_peers.shape import SHAPES, VOCAB, t5_params
-from bench_peers.torch_trainer import Trainer, count, serve
 from transformers import T5Config, T5ForConditionalGeneration
+
+from tools.benchmarks.peers.shape import SHAPES, VOCAB, t5_params
+from tools.benchmarks.peers.torch_trainer import Trainer, count, serve
 
 
 def build(size: str, mode: str) -> Trainer:

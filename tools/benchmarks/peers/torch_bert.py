@@ -1,7 +1,7 @@
 """transformers' BERT in PyTorch, with its own loss; eager or compiled; trained by
-bench_peers/torch_trainer.py:
+benchmarks/peers/torch_trainer.py:
 
-    python -m bench_peers.torch_bert SHAPE eager|compiled
+    python -m tools.benchmarks.peers.torch_bert SHAPE eager|compiled
 
 Its masks are drawn once; lm_lab draws new ones at every step.
 """
@@ -9,9 +9,10 @@ Its masks are drawn once; lm_lab draws new ones at every step.
 # pyright: reportMissingImports=false
 # torch is an extra, and may be another environment's.
 import torch
-from bench_peers.shape import SHAPES, VOCAB, bert_params
-from bench_peers.torch_trainer import Trainer, count, serve
 from transformers import BertConfig, BertForMaskedLM
+
+from tools.benchmarks.peers.shape import SHAPES, VOCAB, bert_params
+from tools.benchmarks.peers.torch_trainer import Trainer, count, serve
 
 TARGETS = 0.15
 

@@ -12,10 +12,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from bench_peers import flax_trainer
-from bench_peers.shape import VOCAB, Shape, gpt_params
-from bench_peers.turns import Turn
 from jax import Array
+
+from tools.benchmarks.peers import flax_trainer
+from tools.benchmarks.peers.shape import VOCAB, Shape, gpt_params
+from tools.benchmarks.turns import Turn
 
 
 class Attention(nn.Module):

@@ -1,5 +1,5 @@
 """Shared by the PyTorch contenders: fused AdamW by the rule of
-bench_peers/shape.py, and a process that takes turns.
+benchmarks/peers/shape.py, and a process that takes turns.
 
 Each is a process of its own, so that it may live in another environment than jax's. It prints
 "ready", then takes a turn for every line that it reads, and prints the seconds.
@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 import torch
 import torch.nn as nn
-from bench_peers import shape as settings
+
+from tools.benchmarks.peers import shape as settings
 
 
 def rate(step: int) -> float:

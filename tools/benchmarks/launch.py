@@ -1,20 +1,15 @@
-#!/usr/bin/env python3
-"""tools/bench_launch.py [--runs=250,1000] [--profile]: what a launch costs a run, beside the run.
+"""What a launch costs a run, beside the run: milliseconds of a core, goal below 20.
 
 Launches sweeps of runs that end at once (a stub writes their results in this process), of a real
-config, one unit a run. Prints the seconds of a core that a first launch takes, and a second, which
-finds all of it done, and the most memory so far. Goal: below 20 ms a run, for any number of runs.
+config, one unit a run; then launches them again, which finds all of it done.
 """
 
-import argparse
-import cProfile
 import io
 import json
-import pstats
-import resource
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +21,9 @@ from lm_lab.runs.sweep import run_directory
 from lm_lab.sweeps.algebra import param, product
 from lm_lab.sweeps.launch import launch
 from lm_lab.sweeps.study import Study
+from tools.benchmarks.results import Row
 
-CONFIG = Path(__file__).parents[1] / "configs/decoder_tiny.py"
+CONFIG = Path(__file__).parents[2] / "configs/decoder_tiny.py"
 RESULT = {
     "status": "complete",
     "steps": 10,
@@ -77,30 +73,15 @@ def seconds_of(study: Study, folder: Path) -> float:
     return time.process_time() - began
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", default="250,1000")
-    parser.add_argument("--profile", action="store_true", help="show what takes the time")
-    words = parser.parse_args()
-    profiler = cProfile.Profile()
+def add_flags(parser: ArgumentParser) -> None:
+    parser.add_argument("--runs", type=int, nargs="+", default=[250, 1000], help="of a sweep")
+
+
+def run(flags: Namespace) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as room:
         seconds_of(study_of(5), Path(room, "warm"))  # what is imported and cached once
-        for runs in map(int, words.runs.split(",")):
+        for runs in [10] if flags.quick else flags.runs:
             study = study_of(runs)
-            if words.profile:
-                profiler.enable()
-            first, second = (seconds_of(study, Path(room, str(runs))) for _ in range(2))
-            profiler.disable()
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            each, again = (1000 * seconds / runs for seconds in (first, second))
-            print(
-                f"{runs} runs: {first:.1f} s, {each:.1f} ms a run; launched again {second:.1f} s, "
-                f"{again:.1f} ms a run; at most {peak:.0f} MiB",
-                flush=True,
-            )
-    if words.profile:
-        pstats.Stats(profiler).sort_stats("cumulative").print_stats(35)
-
-
-if __name__ == "__main__":
-    main()
+            for name in ("", ", launched again"):
+                each = seconds_of(study, Path(room, str(runs))) / runs
+                yield Row(f"{runs:,} runs{name}", "ms of a core a run", 1000 * each)

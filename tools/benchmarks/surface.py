@@ -1,15 +1,14 @@
-#!/usr/bin/env python3
-"""The time of approach 3 beside SciPy's L-BFGS, one start at a time, on one core.
-
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python tools/bench_surface.py
+"""The time of approach 3 beside SciPy's L-BFGS, one start at a time: best on one core, by
+taskset -c 0.
 
 Both fit 240 simulated points of 2404.10102's surface: from 4,500 published starts, and 2,000
 bootstrap draws (from the fit and two starts each). L-BFGS takes a sample of the starts and draws,
-and its time is scaled up. The two alternate, so that a busy machine slows both.
+and its time is scaled up.
 """
 
-import argparse
 import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.optimize import minimize
@@ -18,6 +17,8 @@ from scipy.special import logsumexp
 from lm_lab.scaling.planted import surface
 from lm_lab.scaling.points import Points, make_points
 from lm_lab.scaling.surface import HUBER, SurfaceFit, fit_surface, resample_surfaces
+from tools.benchmarks.results import Row, rates
+from tools.benchmarks.turns import alternate, timed
 
 STARTS, DRAWS = 4500, 2000
 PATIENT = {"ftol": 1e-12, "maxiter": 2000}
@@ -56,39 +57,39 @@ def l_bfgs(
     return float(found.fun), found.x
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5)
+def add_flags(parser: ArgumentParser) -> None:
     parser.add_argument("--sample", type=int, default=6, help="fits by L-BFGS a round")
-    options = parser.parse_args()
+
+
+def run(flags: Namespace) -> Iterator[Row]:
     points, rng = table(), np.random.default_rng(0)
-    ours, theirs, lower, count = [], [], 0, len(points)
-    for _ in range(options.rounds):
-        index = rng.integers(count, size=(DRAWS, count))
-        began = time.process_time()
-        fit = fit_surface(points)
-        assert isinstance(fit, SurfaceFit)
-        resample_surfaces(points, index, fit)
-        ours.append(time.process_time() - began)
-        began = time.process_time()
-        for draw in range(options.sample):
+    sample = 1 if flags.quick else flags.sample
+
+    def fit() -> None:
+        found = fit_surface(points)
+        assert isinstance(found, SurfaceFit)
+        index = rng.integers(len(points), size=(DRAWS, len(points)))
+        resample_surfaces(points, index, found)
+
+    best = fit_surface(points)
+    assert isinstance(best, SurfaceFit)
+
+    def fit_sample() -> None:
+        for draw in rng.integers(len(points), size=(sample, len(points))):
             start = np.array([rng.choice(axis) for axis in AXES])
             ended, _ = l_bfgs(points, start, **PATIENT)
-            lower += ended < fit.objective * (1 - 1e-9)
-            weight = np.bincount(index[draw], minlength=count).astype(np.float64)
-            l_bfgs(points, fit.theta, weight, **PATIENT)
-        theirs.append((time.process_time() - began) / options.sample)
-    # a start takes a fit from far away; a draw takes one from the fit, and its two from far away
-    # are not counted
-    scaled = np.median(theirs) / 2 * (STARTS + DRAWS)
-    print(
-        f"lm_lab: {np.median(ours):.2f} s for {STARTS} starts and {DRAWS} draws of {count} points"
+            assert ended >= best.objective * (1 - 1e-9), "L-BFGS ends lower"
+            weight = np.bincount(draw, minlength=len(points)).astype(np.float64)
+            l_bfgs(points, best.theta, weight, **PATIENT)
+
+    clock = time.process_time
+    seconds = alternate(
+        {"lm_lab": timed(fit, clock), "L-BFGS": timed(fit_sample, clock)}, flags.rounds
     )
-    print(f"L-BFGS: {scaled:.1f} s, {scaled / np.median(ours):.0f} times as long")
-    print(f"starts from which L-BFGS ended lower: {lower} of {options.rounds * options.sample}")
-
-
-if __name__ == "__main__":
-    main()
+    # A start takes a fit from far away; a draw one from the fit, and its two from far away are not
+    # counted.
+    scale = (STARTS + DRAWS) / (2 * sample)
+    seconds["L-BFGS"] = [scale * each for each in seconds["L-BFGS"]]
+    yield from rates(
+        f"{STARTS:,} starts, {DRAWS:,} draws", "fits/s", STARTS + DRAWS, "lm_lab", seconds
+    )

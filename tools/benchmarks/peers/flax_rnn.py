@@ -1,15 +1,16 @@
 """A language model of flax.linen's nn.RNN over its own cells, trained by
-bench_peers/flax_trainer.py.
+benchmarks/peers/flax_trainer.py.
 """
 
 from typing import Any
 
 import flax.linen as nn
 import optax
-from bench_peers import flax_trainer
-from bench_peers.shape import VOCAB, Shape, rnn_params
-from bench_peers.turns import Turn
 from jax import Array
+
+from tools.benchmarks.peers import flax_trainer
+from tools.benchmarks.peers.shape import VOCAB, Shape, rnn_params
+from tools.benchmarks.turns import Turn
 
 CELLS = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}
 

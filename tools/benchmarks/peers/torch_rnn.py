@@ -1,7 +1,7 @@
 """A language model of torch's nn.LSTM or nn.GRU, trained by
-bench_peers/torch_trainer.py in a process of its own:
+benchmarks/peers/torch_trainer.py in a process of its own:
 
-python -m bench_peers.torch_rnn SHAPE lstm|gru
+python -m tools.benchmarks.peers.torch_rnn SHAPE lstm|gru
 """
 
 # pyright: reportMissingImports=false
@@ -9,8 +9,9 @@ python -m bench_peers.torch_rnn SHAPE lstm|gru
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from bench_peers.shape import GATES, RECURRENT_SHAPES, VOCAB, Shape, rnn_params
-from bench_peers.torch_trainer import Trainer, count, serve
+
+from tools.benchmarks.peers.shape import GATES, RECURRENT_SHAPES, VOCAB, Shape, rnn_params
+from tools.benchmarks.peers.torch_trainer import Trainer, count, serve
 
 
 class Network(nn.Module):

@@ -1,7 +1,7 @@
 """A GPT-2 in PyTorch, in the structure of karpathy/nanoGPT (MIT): one product for q, k and v, fused
-attention; eager or compiled; trained by bench_peers/torch_trainer.py, in a process of its own:
+attention; eager or compiled; trained by benchmarks/peers/torch_trainer.py, in a process of its own:
 
-    python -m bench_peers.torch_gpt SHAPE eager|compiled
+    python -m tools.benchmarks.peers.torch_gpt SHAPE eager|compiled
 """
 
 # pyright: reportMissingImports=false
@@ -9,8 +9,9 @@ attention; eager or compiled; trained by bench_peers/torch_trainer.py, in a proc
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from bench_peers.shape import SHAPES, VOCAB, Shape, gpt_params
-from bench_peers.torch_trainer import Trainer, count, serve
+
+from tools.benchmarks.peers.shape import SHAPES, VOCAB, Shape, gpt_params
+from tools.benchmarks.peers.torch_trainer import Trainer, count, serve
 
 
 class Block(nn.Module):

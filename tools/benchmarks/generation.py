@@ -1,42 +1,30 @@
 """Speed of generation and size of the cache of each family, against the length of the context.
 
-    python tools/bench_generation.py --contexts=64,256,1024,4096 --rounds=3 \\
-        --figure=docs/generation.png
-
-A model of every family at one width and depth reads a context of random bytes, and then writes
---new_tokens tokens in one compiled scan. Tokens a second are of all rows together, without reading
-the context; bytes of cache are of one row. Families take turns in every round; the table shows
-medians and, in brackets, the extremes.
+A model of every family at one width and depth reads a context of random bytes, and then writes 64
+tokens in one compiled scan. Tokens a second are of all 8 rows together, without reading the
+context; bytes of cache are of one row.
 """
 
 import statistics
-import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 
 from lm_lab import generation, registry
 from lm_lab.engine.sharding import unbox
 from lm_lab.generation.logits import Config
 from lm_lab.generation.sampling import start, write
-from lm_lab.report import formatting, style
+from lm_lab.report import style
 from lm_lab.types import Inputs
+from tools.benchmarks.results import Row
+from tools.benchmarks.turns import alternate, timed
 
-CONTEXTS = flags.DEFINE_list(
-    "contexts", ["64", "256", "1024", "4096"], "lengths of the context, in tokens"
-)
-WIDTH = flags.DEFINE_integer("width", 128, "of every model")
-DEPTH = flags.DEFINE_integer("depth", 4, "of every model")
-ROWS = flags.DEFINE_integer("rows", 8, "texts at a time")
-NEW = flags.DEFINE_integer("new_tokens", 64, "tokens that are timed")
-ROUNDS = flags.DEFINE_integer("rounds", 3, "rounds of all families")
-DTYPE = flags.DEFINE_string("dtype", "float32", "of parameters and cache")
-FIGURE = flags.DEFINE_string("figure", None, "where to draw it, as PNG")
-
+WIDTH, DEPTH, ROWS, NEW_TOKENS = 128, 4, 8, 64
 VOCAB = 257
 CONTENDERS: dict[str, dict[str, Any]] = {
     "decoder": {"family": "decoder", "heads": 4},
@@ -62,72 +50,58 @@ class Contender:
         self.label, self.context = label, context
         settings = dict(CONTENDERS[label])
         module = registry.load("models", settings.pop("family"), "family")
-        config = module.Config(width=WIDTH.value, depth=DEPTH.value, vocab=VOCAB, **settings)
+        config = module.Config(width=WIDTH, depth=DEPTH, vocab=VOCAB, **settings)
         self._model = module.Model(config)
-        self._config = Config(new_tokens=NEW.value)
-        tokens = np.random.default_rng(0).integers(0, 256, (ROWS.value, context)).tolist()
+        self._config = Config(new_tokens=NEW_TOKENS)
+        tokens = np.random.default_rng(0).integers(0, 256, (ROWS, context)).tolist()
         if module.needs_context:  # the encoder reads the prompt; the decoder starts with one token
-            prompt = generation.prompts([[0]] * ROWS.value, tokens)
+            prompt = generation.prompts([[0]] * ROWS, tokens)
         else:
             prompt = generation.prompts(tokens)
         params = jax.jit(lambda key: unbox(self._model.init(key, _short(prompt))["params"]))(
             jax.random.key(0)
         )
-        self._variables = {"params": jax.tree.map(lambda x: x.astype(DTYPE.value), params)}
+        self._variables = {"params": params}
         self._writing = jax.jit(partial(start, self._model, self._config))(self._variables, prompt)
         self._write = jax.jit(partial(write, self._model, self._config, ()), static_argnums=2)
-        self.cache_bytes = generation.cache_bytes(self._writing.cache) / ROWS.value
-        self.rates: list[float] = []
-        self._run()
+        self.cache_bytes = generation.cache_bytes(self._writing.cache) / ROWS
+        self.seconds: list[float] = []
 
-    def _run(self) -> float:
-        begin = time.perf_counter()
-        jax.block_until_ready(self._write(self._variables, self._writing, NEW.value))
-        return ROWS.value * NEW.value / (time.perf_counter() - begin)
+    def write(self) -> None:
+        """Writes the tokens."""
+        jax.block_until_ready(self._write(self._variables, self._writing, NEW_TOKENS))
 
-    def measure(self) -> None:
-        """Times one round."""
-        self.rates.append(self._run())
+    @property
+    def rate(self) -> float:
+        """Tokens a second, median."""
+        return ROWS * NEW_TOKENS / statistics.median(self.seconds)
 
 
 def _short(prompt: Inputs) -> Inputs:
     return jax.tree.map(lambda x: jnp.asarray(x)[:1, :2], prompt)
 
 
-def main(argv: list[str]) -> None:
-    del argv
-    found: list[Contender] = []
-    for context in map(int, CONTEXTS.value):
-        contenders = [Contender(label, context) for label in CONTENDERS]
-        for _ in range(ROUNDS.value):
-            for contender in contenders:
-                contender.measure()
-        found += contenders
-    print(
-        f"{jax.devices()[0].device_kind}, {ROWS.value} rows, "
-        f"width {WIDTH.value}, depth {DEPTH.value}, {DTYPE.value}\n"
+def add_flags(parser: ArgumentParser) -> None:
+    lengths = "of the context, in tokens"
+    parser.add_argument(
+        "--contexts", type=int, nargs="+", default=[64, 256, 1024, 4096], help=lengths
     )
-    print("\n".join(table(found)))
-    if FIGURE.value:
-        draw(found, FIGURE.value)
+    parser.add_argument("--generation-figure", metavar="FILE", help="where to draw it, as PNG")
 
 
-def table(found: list[Contender]) -> list[str]:
-    """A Markdown table: one line for each family, tokens a second and bytes of cache by length of
-    context.
-    """
-    contexts = sorted({item.context for item in found})
-    lines = ["| family | " + " | ".join(f"{context:,} tokens" for context in contexts) + " |"]
-    lines.append("| --- |" + " --- |" * len(contexts))
-    for label in CONTENDERS:
-        own = sorted((item for item in found if item.label == label), key=lambda item: item.context)
-        cells = [
-            f"{statistics.median(item.rates):,.0f} tok/s [{min(item.rates):,.0f}, "
-            f"{max(item.rates):,.0f}], {formatting.short(item.cache_bytes)}B"
-            for item in own
-        ]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    return lines
+def run(flags: Namespace) -> Iterator[Row]:
+    found: list[Contender] = []
+    for context in [64] if flags.quick else flags.contexts:
+        contenders = {label: Contender(label, context) for label in CONTENDERS}
+        turns = {label: timed(each.write) for label, each in contenders.items()}
+        for label, seconds in alternate(turns, flags.rounds).items():
+            contenders[label].seconds = seconds
+            name = f"{label}, context {context:,}"
+            yield Row(name, "tokens/s", contenders[label].rate)
+            yield Row(name, "bytes of cache a row", contenders[label].cache_bytes)
+        found += contenders.values()
+    if flags.generation_figure:
+        draw(found, flags.generation_figure)
 
 
 def draw(found: list[Contender], path: str) -> None:
@@ -146,13 +120,14 @@ def draw(found: list[Contender], path: str) -> None:
                 "linewidth": 0.9 + 1.9 * width,
                 "markersize": 2.5 + 3.0 * width,
             }
-            rates = [statistics.median(item.rates) for item in own]
-            left.plot(contexts, rates, mark["marker"] + "-", label=label, **line)  # pyright: ignore[reportArgumentType]
+            left.plot(
+                contexts, [item.rate for item in own], mark["marker"] + "-", label=label, **line
+            )  # pyright: ignore[reportArgumentType]
             sizes = [item.cache_bytes for item in own]
             right.plot(contexts, sizes, mark["marker"] + "-", **line)  # pyright: ignore[reportArgumentType]
         contexts = sorted({float(item.context) for item in found})
         quantities = [
-            [rate for item in found for rate in item.rates],
+            [item.rate for item in found],
             [item.cache_bytes for item in found],
         ]
         for axes, values, words in zip(
@@ -165,7 +140,3 @@ def draw(found: list[Contender], path: str) -> None:
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, handlelength=1.8)
         figure.savefig(path)
-
-
-if __name__ == "__main__":
-    app.run(main)
