@@ -16,11 +16,12 @@ from lm_lab.engine import placement
 from lm_lab.engine.placement import ROWS
 from lm_lab.engine.placement import unbox as unbox
 from lm_lab.engine.state import FROZEN, Slots, TrainState, divide, unite
-from lm_lab.schema import setting
+from lm_lab.nn import pipeline
+from lm_lab.schema import Condition, setting
 from lm_lab.types import PyTree, UserError
 from lm_lab.values import first_few
 
-AXES = ("population", "replica", "data", "fsdp", "expert", "sequence", "tensor")
+AXES = ("population", "replica", "pipeline", "data", "fsdp", "expert", "sequence", "tensor")
 
 # The logical axes of activations; those of parameters and of all that is stored: placement.rules.
 RULES = (
@@ -29,6 +30,7 @@ RULES = (
     ("expert", "expert"),
     ("vocab", "tensor"),
     ("length", "sequence"),
+    ("stage", "pipeline"),
 )
 
 
@@ -43,6 +45,18 @@ class Config:
     population: int = _devices("devices over which the members of a population are spread")
     replica: int = _devices(
         "devices over which the batch alone is split: copies of the rest, over the slowest links"
+    )
+    pipeline: int = _devices(
+        "devices over which layers are divided into stages (1811.06965), and the batch outside of "
+        "them"
+    )
+    pipeline_microbatches: int | None = setting(
+        "parts of a batch that go through the stages one after another; None: four times as many "
+        "as stages, or as the rows allow",
+        None,
+        low=1,
+        changes_result=False,
+        read_with=Condition("pipeline above 1", lambda config: config.pipeline > 1),
     )
     data: int = _devices("devices over which the batch is split, and what zero says")
     zero: int = setting(
@@ -113,6 +127,7 @@ def check_fit(config: Config, rows: int, members: int, length: int = 0) -> None:
             f"config.mesh: {_listed(config, ROWS)} do not divide the {rows} rows of a microbatch; "
             "change config.train.batch_size or the mesh"
         )
+    _check_microbatches(config, rows)
     if length % config.sequence:
         raise UserError(
             f"config.mesh.sequence {config.sequence} does not divide the {length} positions of a "
@@ -122,6 +137,25 @@ def check_fit(config: Config, rows: int, members: int, length: int = 0) -> None:
         raise UserError(
             f"config.mesh.population {config.population} does not divide the {members} runs; "
             "set it to 1"
+        )
+
+
+def microbatches(config: Config, rows: int) -> int | None:
+    """Parts in which the rows of a batch go through the stages; None where they cannot."""
+    asked = config.pipeline_microbatches
+    inner = rows * config.pipeline // config.row_devices
+    rounds = pipeline.rounds_of(inner, config.pipeline, asked)
+    return None if rounds is None else rounds * config.pipeline
+
+
+def _check_microbatches(config: Config, rows: int) -> None:
+    if config.pipeline > 1 and microbatches(config, rows) is None:
+        asked, stages = config.pipeline_microbatches, config.pipeline
+        inner = rows * stages // config.row_devices
+        raise UserError(
+            f"config.mesh.pipeline_microbatches {asked} is no multiple of config.mesh.pipeline "
+            f"{stages} that divides the {inner} rows that its stages share; choose one, or leave "
+            "it out"
         )
 
 
@@ -146,6 +180,8 @@ def check_split(config: Config, state: TrainState, heads: int | None) -> None:
         )
     placed = placement.state_places(state, config.zero, config.sizes)
     params = (placed.params, placed.slots[FROZEN])
+    if config.pipeline > 1:
+        _check_stages(config.pipeline, params)
     for axis in ("fsdp", "expert", "tensor"):
         count = config.sizes[axis]
         if count > 1 and not placement.splits(params, axis):
@@ -157,6 +193,17 @@ def check_split(config: Config, state: TrainState, heads: int | None) -> None:
                 f"to split ({listed}); choose a divisor, or set it to 1"
             )
     _check_zero(config, placed)
+
+
+def _check_stages(stages: int, params: PyTree) -> None:
+    for path, each in placement.undivided(params):
+        if each.mesh_axis == "pipeline":
+            raise UserError(
+                f"config.mesh.pipeline {stages} does not divide the {each.size} layers of {path}; "
+                "change it, or config.model.depth"
+            )
+    if not placement.splits(params, "pipeline"):
+        raise UserError("config.mesh.pipeline divides layers, and the model has none; set it to 1")
 
 
 def _check_zero(config: Config, placed: TrainState) -> None:
@@ -326,12 +373,13 @@ def on_each(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 @contextmanager
-def use(mesh: Mesh) -> Iterator[None]:
-    """The context in which functions are traced for the mesh: their logical axes mean its axes.
+def use(mesh: Mesh, microbatches: int | None = None) -> Iterator[None]:
+    """The context in which functions are traced for the mesh: their logical axes mean its axes, and
+    batches go through its stages in so many `microbatches` (`pipeline_microbatches`).
 
     A function traced outside of it is another program to JAX, and is compiled again. One device
     needs no rules for logical axes.
     """
     rules = nn.logical_axis_rules(RULES) if mesh.size > 1 else nullcontext()
-    with jax.set_mesh(mesh), rules:
+    with jax.set_mesh(mesh), rules, pipeline.microbatches(microbatches):
         yield

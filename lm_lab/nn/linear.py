@@ -18,6 +18,7 @@ from flax.linen import spmd
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
+from lm_lab.nn.dropout import is_kept
 from lm_lab.nn.roles import Parameter, Part, Role
 from lm_lab.types import UserError
 
@@ -218,8 +219,8 @@ def _gain(kernel: Array, adapter: Any) -> Array:
 def _dropped(module: nn.Module, x: Array, keep: Array | None) -> Array:
     if keep is None or not module.has_rng("dropout"):
         return x
-    is_kept = jax.random.bernoulli(module.make_rng("dropout"), keep.astype(jnp.float32), x.shape)
-    return jnp.where(is_kept, x / keep.astype(x.dtype), 0)
+    kept = is_kept(module.make_rng("dropout"), keep.astype(jnp.float32), x.shape)
+    return jnp.where(kept, x / keep.astype(x.dtype), 0)
 
 
 @jax.custom_vjp

@@ -84,10 +84,12 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     engine = engines.of_members(engine, how, program.slots)
     of_one = sharding.state_shardings(mesh, program.state, first.mesh.zero)
     placed = sharding.population_shardings(of_one, program.slots)
-    compiled = engines.jit(engine, mesh, placed)
+    parts = first.mesh.pipeline_microbatches
+    compiled = engines.jit(engine, mesh, placed, parts)
     test = compiled.evaluate
     if program.test is not program.evaluate:
-        test = engines.jit_evaluate(populate_evaluate(program.test, how, program.slots), mesh)
+        test = populate_evaluate(program.test, how, program.slots)
+        test = engines.jit_evaluate(test, mesh, parts)
     return Layout(
         program,
         compiled,

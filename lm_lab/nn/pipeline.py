@@ -1,0 +1,292 @@
+"""Layers divided over stages of devices: GPipe's schedule (1811.06965) as one program that all
+devices run (2105.04663).
+
+A batch is cut into M microbatches. In each of M + S - 1 ticks each of S stages applies its layers to
+one microbatch and hands it to the next stage, so that a stage idles in S - 1 ticks: the share
+(S - 1) / (M + S - 1) is the bubble. Stages are a leading axis of arrays, split over the mesh axis
+"pipeline" and vmapped, and handing on is a roll along it, which XLA compiles to a permutation
+between neighbours; the backward pass is the derivative of the loop, in the opposite order.
+
+Outside of the layers the rows of a batch are split over the stages too, so that embedding and head
+are computed once. Inside, the stages hold equal numbers of microbatches, which rotate towards the
+first stage as they are used, while finished ones enter behind the last.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.core.scope import LazyRng
+from jax import Array, lax
+from jax.sharding import PartitionSpec as P
+
+from lm_lab.nn import dropout
+from lm_lab.nn.linear import constrain
+from lm_lab.nn.splits import ANY, axis_of, size_of
+from lm_lab.types import PyTree, UserError
+
+ROUNDS = 4  # microbatches of each stage, where no other number is asked for
+_SHAPE = re.compile(r"_([A-Z][A-Z0-9a-z]*)$")
+
+_asked: ContextVar[int | None] = ContextVar("microbatches", default=None)
+
+
+@contextmanager
+def microbatches(asked: int | None) -> Iterator[None]:
+    """The context in which models are traced whose batches go through the stages in so many parts;
+    None: ROUNDS times the stages, or as many times as the rows allow.
+    """
+    token = _asked.set(asked)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def rounds_of(rows: int, stages: int, asked: int | None) -> int | None:
+    """Microbatches of each of the stages, for the rows of a batch that a device has inside of the
+    layers; None where stages, or the microbatches asked for, do not divide them.
+    """
+    if asked is not None:
+        return asked // stages if rows % asked == 0 and asked % stages == 0 else None
+    fits = [each for each in range(1, ROUNDS + 1) if rows % (stages * each) == 0]
+    return max(fits, default=None)
+
+
+class Cut(NamedTuple):
+    """How the rows of a batch are cut into microbatches: B = groups x stages x rounds x rest, where
+    a microbatch has rows of each group of devices.
+    """
+
+    rows: int  # B
+    groups: int  # devices over which a microbatch is split
+    stages: int  # S
+    rounds: int  # microbatches of each stage, M / S
+
+    @property
+    def number(self) -> int:
+        """Microbatches, M."""
+        return self.stages * self.rounds
+
+    def split(self, leaf: Array) -> Array:
+        """[B ...] -> [S, M / S, B / M, ...]."""
+        cut = leaf.reshape(self.groups, self.stages, self.rounds, -1, *leaf.shape[1:])
+        cut = jnp.moveaxis(cut, 0, 2)
+        return cut.reshape(self.stages, self.rounds, self.rows // self.number, *leaf.shape[1:])
+
+    def join(self, parts: Array) -> Array:
+        """The inverse of `split`."""
+        cut = parts.reshape(self.stages, self.rounds, self.groups, -1, *parts.shape[3:])
+        return jnp.moveaxis(cut, 2, 0).reshape(self.rows, *parts.shape[3:])
+
+    def microbatches(self, leaf: Array) -> Array:
+        """[B ...] -> [M, B / M, ...]."""
+        parts = self.split(leaf)
+        return parts.reshape(self.number, *parts.shape[2:])
+
+
+def cut_of(rows: int) -> Cut:
+    """How the mesh of the context cuts the rows of a batch. Raises UserError where it cannot."""
+    stages = size_of("stage")
+    groups = size_of("batch") // stages
+    rounds = None if rows % groups else rounds_of(rows // groups, stages, _asked.get())
+    if rounds is None:
+        raise UserError(
+            f"config.mesh.pipeline {stages} x {groups} devices and config.mesh.microbatches do not "
+            f"divide {rows} rows; choose others"
+        )
+    return Cut(rows, groups, stages, rounds)
+
+
+class Shared(NamedTuple):
+    """What layers read beside the stream, sorted by what stages do with it: each leaf is in one of
+    the first three, under its number.
+    """
+
+    passed: dict[int, Array]  # [B ...], gradients flow into it: goes with the stream
+    read: dict[int, Array]  # [B ...], other arrays: all stages have all of it
+    whole: dict[int, Array]  # without rows
+    axes: dict[int, int]  # of rows in each leaf that has them
+    structure: Any
+
+    def join(self, passed: PyTree, read: PyTree, whole: PyTree) -> PyTree:
+        """The arguments of a layer, of leaves as in the first three fields."""
+        leaves = {**passed, **read, **whole}
+        leaves |= {index: jnp.moveaxis(leaves[index], 0, axis) for index, axis in self.axes.items()}
+        return jax.tree.unflatten(self.structure, [leaves[index] for index in sorted(leaves)])
+
+
+def shared_of(shared: PyTree, rows: int) -> Shared:
+    """Sorts the leaves. The axis of rows is that of the letter B where the name of a field says a
+    shape, and else the first; a leaf has rows if it is as long there as the batch.
+    """
+    paths, structure = jax.tree.flatten_with_path(shared)
+    sorted_ = Shared({}, {}, {}, {}, structure)
+    for index, (path, leaf) in enumerate(paths):
+        axis = _axis_of_rows(path)
+        if axis is None or leaf.ndim <= axis or leaf.shape[axis] != rows:
+            sorted_.whole[index] = leaf
+            continue
+        sorted_.axes[index] = axis
+        kind = sorted_.passed if jnp.issubdtype(leaf.dtype, jnp.floating) else sorted_.read
+        kind[index] = jnp.moveaxis(leaf, axis, 0)
+    return sorted_
+
+
+def _axis_of_rows(path: Any) -> int | None:
+    key = path[-1]
+    shape = _SHAPE.search(key.name) if isinstance(key, jax.tree_util.GetAttrKey) else None
+    if shape is None:
+        return 0
+    return shape[1].find("B") if "B" in shape[1] else None
+
+
+class Pipeline(nn.Module):
+    """N layers divided over stages, with the parameters [N ...] of scanned layers: the stream
+    [B ...] -> (the stream, None).
+    """
+
+    layer: Callable[[], nn.Module]
+    depth: int
+    scan: bool
+    draws: bool  # whether layers draw random numbers
+
+    def __call__(self, x_BLD: Array, *shared: PyTree) -> tuple[Array, None]:
+        cut = cut_of(len(x_BLD))
+        sorted_ = shared_of(shared, cut.rows)
+        read = {number: _everywhere(cut.microbatches(leaf)) for number, leaf in sorted_.read.items()}
+        sorted_ = sorted_._replace(read=read)
+        stages, rounds = cut.stages, cut.rounds
+        held = {name: self.variables[name] for name in ("params", "lora") if name in self.variables}
+        layers = jax.tree.map(partial(_by_stage, stages), (held, self._keys()))
+        whole = jax.tree.map(lambda leaf: _of_stages(jnp.stack([leaf] * stages)), sorted_.whole)
+        with nn.logical_axis_rules(_inner_rules()):
+            run = jax.vmap(partial(self._stage, cut, sorted_), spmd_axis_name=axis_of("stage"))
+            number_S = jnp.arange(stages)
+
+            def tick(carry: tuple[PyTree, PyTree], time: Array) -> tuple[PyTree, PyTree]:
+                stream, handed = carry
+                slot = time % rounds
+                entering = jax.tree.map(lambda leaf: _at(leaf, slot), stream)
+                inputs = _where(number_S == 0, entering, handed)
+                index_S = (time - number_S).clip(0, cut.number - 1)
+                outputs, losses = run(layers, whole, index_S, inputs)
+                outputs = jax.tree.map(_of_stages, outputs)
+                left = jax.tree.map(lambda leaf: jnp.roll(leaf, -1, 0), entering)
+                leaving = _where(number_S == stages - 1, outputs, left)
+                stream = jax.tree.map(
+                    lambda all, leaf: lax.dynamic_update_index_in_dim(all, leaf, slot, 1),
+                    stream,
+                    leaving,
+                )
+                return (stream, jax.tree.map(lambda leaf: jnp.roll(leaf, 1, 0), outputs)), losses
+
+            stream = jax.tree.map(lambda leaf: _of_stages(cut.split(leaf)), (x_BLD, sorted_.passed))
+            first = jax.tree.map(lambda leaf: leaf[:, 0], stream)
+            times = jnp.arange(cut.number + stages - 1)
+            ((parts, _), _), losses = lax.scan(tick, (stream, first), times)
+        self._sow(cut, losses)
+        return constrain(cut.join(jnp.roll(parts, 1 - stages, 1))), None
+
+    def _keys(self) -> Array | None:
+        """The key of each layer, as a scan over them would split it."""
+        if not self.has_rng("dropout"):
+            return None
+        assert self.scope is not None
+        return jax.random.split(self.scope.rngs["dropout"].rng, self.depth)
+
+    def _stage(
+        self, cut: Cut, shared: Shared, layers: PyTree, whole: PyTree, index: Array, inputs: PyTree
+    ) -> tuple[PyTree, PyTree]:
+        """One stage's layers on the microbatch with this index: ((stream, what goes with it), the
+        losses that they sow [layers, B / M]).
+        """
+        block, (x, passed) = self.layer(), inputs
+        read = {number: _pick(leaf, index) for number, leaf in shared.read.items()}
+        arguments = shared.join(passed, read, whole)
+        assert self.scope is not None
+        suffix = self.scope.rngs["dropout"].suffix if self.has_rng("dropout") else ()
+        mutable = ["losses"] if self.is_mutable_collection("losses") else []
+
+        drawn: dict[Any, Any] = {}  # how often each module has drawn, as Linen counts it
+
+        def apply(x: Array, layer: PyTree) -> tuple[Array, PyTree]:
+            variables, key = layer
+            rngs = None if key is None else {"dropout": LazyRng(key, suffix)}
+            bound = block.bind(variables, rngs=rngs, mutable=mutable)
+            bound.scope.rng_counters = drawn
+            drawn.setdefault("dropout", 0)
+            x, _ = bound(x, *arguments)
+            return x, bound.variables.get("losses", {})
+
+        def part_of(leaf: Array) -> Array:
+            return _pick(cut.microbatches(leaf), index)
+
+        with dropout.seeing(dropout.Part(cut.rows, part_of)):
+            if self.draws:  # as Linen's scan does, which keeps what is drawn in its second trace
+                jax.eval_shape(apply, x, jax.tree.map(lambda leaf: leaf[0], layers))
+            unroll = 1 if self.scan else self.depth // cut.stages
+            x, losses = lax.scan(apply, x, layers, unroll=unroll)
+        return (x, passed), losses
+
+    def _sow(self, cut: Cut, losses: PyTree) -> None:
+        """Sows the losses of the layers [N, B], of those of each tick [T, S, layers, B / M]."""
+        number_S = jnp.arange(cut.stages)
+        time_MS = jnp.arange(cut.number)[:, None] + number_S
+
+        def joined(leaf: Array) -> Array:
+            parts = jnp.moveaxis(leaf[time_MS, number_S], 3, 1)  # [M, B / M, S, layers ...]
+            parts = parts.reshape(cut.stages, cut.rounds, *parts.shape[1:])
+            whole = cut.join(parts)
+            return jnp.moveaxis(whole.reshape(cut.rows, self.depth, *whole.shape[3:]), 0, 1)
+
+        for name, leaf in jax.tree.map(joined, losses).items():
+            self.put_variable("losses", name, leaf)
+
+
+def _by_stage(stages: int, leaf: Array) -> Array:
+    return _of_stages(leaf.reshape(stages, -1, *leaf.shape[1:]))
+
+
+def _of_stages(leaf: Array) -> Array:
+    """An array [S ...], split over the stages."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf
+    return lax.with_sharding_constraint(leaf, P(axis_of("stage"), *[ANY] * (leaf.ndim - 1)))
+
+
+def _everywhere(leaf: Array) -> Array:
+    """An array [M ...], whole on all stages."""
+    return lax.with_sharding_constraint(leaf, P(None, *[ANY] * (leaf.ndim - 1)))
+
+
+def _pick(leaf: Array, index: Array) -> Array:
+    return lax.dynamic_index_in_dim(leaf, index, keepdims=False)
+
+
+def _at(leaf: Array, slot: Array) -> Array:
+    return lax.dynamic_index_in_dim(leaf, slot, 1, keepdims=False)
+
+
+def _where(is_S: Array, one: PyTree, other: PyTree) -> PyTree:
+    def pick(a: Array, b: Array) -> Array:
+        return jnp.where(is_S.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(pick, one, other)
+
+
+def _inner_rules() -> list[tuple[str, Any]]:
+    """The logical axes of the context, inside of layers: rows are not split over the stages."""
+    stage = axis_of("stage")
+
+    def without(axes: Any) -> Any:
+        return tuple(axis for axis in axes if axis != stage) if isinstance(axes, tuple) else axes
+
+    return [(name, without(axes)) for name, axes in nn.get_logical_axis_rules()]
