@@ -31,6 +31,7 @@ RULES = (
     ("vocab", "tensor"),
     ("length", "sequence"),
     ("stage", "pipeline"),
+    ("member", "population"),
 )
 
 

@@ -93,7 +93,8 @@ def along_length(
         local,
         in_specs=(P(), P(), *[P(None, axis)] * len(tokens)),
         out_specs=(P(None, axis), P()),
-        axis_names={axis},
+        # those of vmaps too, whose parts of an array must be known here
+        axis_names={axis, *filter(None, map(axis_of, ("member", "stage")))},
         check_vma=False,
     )
     return along(shared, start, *tokens)
