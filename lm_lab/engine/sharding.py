@@ -149,6 +149,22 @@ def microbatches(config: Config, rows: int) -> int | None:
     return None if rounds is None else rounds * config.pipeline
 
 
+def row_unit(config: Config) -> int:
+    """The number of rows by multiples of which batches grow evenly on every device."""
+    return (
+        config.row_devices
+        // config.pipeline
+        * (config.pipeline_microbatches or pipeline.most_microbatches(config.pipeline))
+    )
+
+
+def bubble(config: Config, rows: int) -> float:
+    """The share of a step in which a stage has no microbatch of the rows of a batch."""
+    parts = microbatches(config, rows)
+    assert parts is not None  # check_fit
+    return (config.pipeline - 1) / (parts + config.pipeline - 1)
+
+
 def _check_microbatches(config: Config, rows: int) -> None:
     if config.pipeline > 1 and microbatches(config, rows) is None:
         asked, stages = config.pipeline_microbatches, config.pipeline

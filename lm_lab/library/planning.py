@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from lm_lab.compute.conventions import CONVENTIONS
 from lm_lab.data.loader import Split
+from lm_lab.engine import sharding
 from lm_lab.library.pace import Pace
 from lm_lab.nn.stack import POLICIES
 from lm_lab.train.experiment import Experiment
@@ -40,7 +41,7 @@ def describe(experiment: Experiment, plan: Plan, machine: Machine) -> list[str]:
         )
         lines.append(_row(name, f"{value:,.0f}", formula))
     lines += ["data", *_data(plan)]
-    lines += ["run", *_run(plan, machine)]
+    lines += ["run", *_run(plan, machine), *_stages(experiment)]
     lines += [f"bytes a device ({experiment.mesh.devices} in the mesh)", *_bytes(plan)]
     lines += [f"  {line}" for line in plan.whole]
     return [*lines, "collectives in a step", *_collectives(plan, machine)]
@@ -64,6 +65,18 @@ def _run(plan: Plan, machine: Machine) -> list[str]:
         _row("time", pace.time(total), pace.words),
         _row("time of a step", pace.time(program.flops_per_step), "computing, at the same pace"),
     ]
+
+
+def _stages(experiment: Experiment) -> list[str]:
+    mesh, train = experiment.mesh, experiment.train
+    if mesh.pipeline == 1:
+        return []
+    rows = train.batch_size // train.microbatches
+    words = (
+        f"of a step idle, {sharding.microbatches(mesh, rows)} microbatches in {mesh.pipeline} "
+        "stages; in no other figure"
+    )
+    return [_row("bubble", f"{sharding.bubble(mesh, rows):.3g}", words)]
 
 
 def _bytes(plan: Plan) -> list[str]:

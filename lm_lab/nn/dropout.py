@@ -31,19 +31,20 @@ def seeing(part: Part) -> Iterator[None]:
         _part.reset(token)
 
 
-def is_kept(key: Array, probability: float | Array, shape: tuple[int, ...]) -> Array:
-    """bool[shape], True with this probability. Axis 0 of `shape` is that of rows: of a part of a
-    batch it is the mask that the whole batch has there.
+def is_kept(key: Array, probability: float | Array, shape: tuple[int, ...], rows: int = 0) -> Array:
+    """bool[shape], True with this probability, of which the axis `rows` is that of rows: of a part
+    of a batch it is the mask that the whole batch has there.
     """
     part = _part.get()
     if part is None:
         return jax.random.bernoulli(key, probability, shape)
-    return part.of(jax.random.bernoulli(key, probability, (part.rows, *shape[1:])))
+    whole = jax.random.bernoulli(key, probability, (*shape[:rows], part.rows, *shape[rows + 1 :]))
+    return jnp.moveaxis(part.of(jnp.moveaxis(whole, rows, 0)), 0, rows)
 
 
 class Dropout(nn.Module):
-    """[B ...] -> [B ...], in which features are 0 with probability `rate`, and the others divided by
-    1 - rate (10.5555/2627435.2670313). It has the bits of Linen's own `Dropout`.
+    """[B ...] -> [B ...]: features are 0 with probability `rate`, and the others divided by
+    1 - rate (1207.0580). It has the bits of Linen's own `Dropout`.
     """
 
     rate: float

@@ -1,18 +1,20 @@
 """Layers divided over stages of devices: GPipe's schedule (1811.06965) as one program that all
 devices run (2105.04663).
 
-A batch is cut into M microbatches. In each of M + S - 1 ticks each of S stages applies its layers to
-one microbatch and hands it to the next stage, so that a stage idles in S - 1 ticks: the share
-(S - 1) / (M + S - 1) is the bubble. Stages are a leading axis of arrays, split over the mesh axis
-"pipeline" and vmapped, and handing on is a roll along it, which XLA compiles to a permutation
-between neighbours; the backward pass is the derivative of the loop, in the opposite order.
+A batch is cut into M microbatches. In each of M + S - 1 ticks each of S stages applies its layers
+to one microbatch and hands it to the next stage, so that a stage idles in S - 1 ticks: the share
+(S - 1) / (M + S - 1) is the bubble. An idle stage computes on some microbatch all the same, as
+zeros might give NaN, and the result is dropped. Stages are a leading axis of arrays, split over the
+mesh axis "pipeline" and vmapped, and handing on is a roll along it, which XLA compiles to a
+permutation between neighbours. The backward pass is the derivative of the loop, from its end: a
+schedule that begins it earlier (1F1B) would need programs that differ by stage, and has the same
+bubble.
 
 Outside of the layers the rows of a batch are split over the stages too, so that embedding and head
 are computed once. Inside, the stages hold equal numbers of microbatches, which rotate towards the
 first stage as they are used, while finished ones enter behind the last.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +50,11 @@ def microbatches(asked: int | None) -> Iterator[None]:
         yield
     finally:
         _asked.reset(token)
+
+
+def most_microbatches(stages: int) -> int:
+    """Microbatches of a large batch, where no other number is asked for."""
+    return ROUNDS * stages if stages > 1 else 1
 
 
 def rounds_of(rows: int, stages: int, asked: int | None) -> int | None:
@@ -99,45 +106,48 @@ def cut_of(rows: int) -> Cut:
     rounds = None if rows % groups else rounds_of(rows // groups, stages, _asked.get())
     if rounds is None:
         raise UserError(
-            f"config.mesh.pipeline {stages} x {groups} devices and config.mesh.microbatches do not "
-            f"divide {rows} rows; choose others"
+            f"config.mesh.pipeline {stages} x {groups} devices and pipeline_microbatches do not "
+            f"divide a batch of {rows} rows; choose others"
         )
     return Cut(rows, groups, stages, rounds)
 
 
-class Shared(NamedTuple):
+class Kinds(NamedTuple):
     """What layers read beside the stream, sorted by what stages do with it: each leaf is in one of
     the first three, under its number.
     """
 
     passed: dict[int, Array]  # [B ...], gradients flow into it: goes with the stream
-    read: dict[int, Array]  # [B ...], other arrays: all stages have all of it
-    whole: dict[int, Array]  # without rows
+    read: dict[int, Array]  # [M, B / M, ...], other arrays: all stages have all microbatches
+    whole: dict[int, Array]  # [S ...], arrays without rows, one for each stage
     axes: dict[int, int]  # of rows in each leaf that has them
     structure: Any
 
     def join(self, passed: PyTree, read: PyTree, whole: PyTree) -> PyTree:
-        """The arguments of a layer, of leaves as in the first three fields."""
+        """The arguments of a layer, by the leaves that it sees of the first three fields."""
         leaves = {**passed, **read, **whole}
         leaves |= {index: jnp.moveaxis(leaves[index], 0, axis) for index, axis in self.axes.items()}
         return jax.tree.unflatten(self.structure, [leaves[index] for index in sorted(leaves)])
 
 
-def shared_of(shared: PyTree, rows: int) -> Shared:
+def kinds_of(shared: PyTree, cut: Cut) -> Kinds:
     """Sorts the leaves. The axis of rows is that of the letter B where the name of a field says a
     shape, and else the first; a leaf has rows if it is as long there as the batch.
     """
     paths, structure = jax.tree.flatten_with_path(shared)
-    sorted_ = Shared({}, {}, {}, {}, structure)
+    kinds = Kinds({}, {}, {}, {}, structure)
     for index, (path, leaf) in enumerate(paths):
         axis = _axis_of_rows(path)
-        if axis is None or leaf.ndim <= axis or leaf.shape[axis] != rows:
-            sorted_.whole[index] = leaf
+        if axis is None or leaf.ndim <= axis or leaf.shape[axis] != cut.rows:
+            kinds.whole[index] = _of_stages(jnp.stack([leaf] * cut.stages))
             continue
-        sorted_.axes[index] = axis
-        kind = sorted_.passed if jnp.issubdtype(leaf.dtype, jnp.floating) else sorted_.read
-        kind[index] = jnp.moveaxis(leaf, axis, 0)
-    return sorted_
+        kinds.axes[index] = axis
+        leaf = jnp.moveaxis(leaf, axis, 0)
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            kinds.passed[index] = leaf
+        else:
+            kinds.read[index] = _everywhere(cut.microbatches(leaf))
+    return kinds
 
 
 def _axis_of_rows(path: Any) -> int | None:
@@ -160,74 +170,64 @@ class Pipeline(nn.Module):
 
     def __call__(self, x_BLD: Array, *shared: PyTree) -> tuple[Array, None]:
         cut = cut_of(len(x_BLD))
-        sorted_ = shared_of(shared, cut.rows)
-        read = {number: _everywhere(cut.microbatches(leaf)) for number, leaf in sorted_.read.items()}
-        sorted_ = sorted_._replace(read=read)
         stages, rounds = cut.stages, cut.rounds
+        kinds = kinds_of(shared, cut)
         held = {name: self.variables[name] for name in ("params", "lora") if name in self.variables}
-        layers = jax.tree.map(partial(_by_stage, stages), (held, self._keys()))
-        whole = jax.tree.map(lambda leaf: _of_stages(jnp.stack([leaf] * stages)), sorted_.whole)
+        rng = self._rng()
+        keys = None if rng is None else jax.random.split(rng.rng, self.depth)
+        layers = jax.tree.map(partial(_by_stage, stages), (held, keys))
+        number_S = jnp.arange(stages)
+
+        def tick(carry: tuple[PyTree, PyTree], time: Array) -> tuple[PyTree, PyTree]:
+            stream, handed = carry
+            slot = time % rounds
+            entering = jax.tree.map(partial(_pick, slot, axis=1), stream)
+            inputs = _where(number_S == 0, entering, handed)
+            index_S = (time - number_S).clip(0, cut.number - 1)
+            outputs, losses = run(layers, kinds.whole, index_S, inputs)
+            leaving = _where(number_S == stages - 1, outputs, _rolled(entering, -1))
+            stream = jax.tree.map(partial(_put, slot), stream, leaving)
+            return (stream, _rolled(outputs, 1)), losses
+
         with nn.logical_axis_rules(_inner_rules()):
-            run = jax.vmap(partial(self._stage, cut, sorted_), spmd_axis_name=axis_of("stage"))
-            number_S = jnp.arange(stages)
-
-            def tick(carry: tuple[PyTree, PyTree], time: Array) -> tuple[PyTree, PyTree]:
-                stream, handed = carry
-                slot = time % rounds
-                entering = jax.tree.map(lambda leaf: _at(leaf, slot), stream)
-                inputs = _where(number_S == 0, entering, handed)
-                index_S = (time - number_S).clip(0, cut.number - 1)
-                outputs, losses = run(layers, whole, index_S, inputs)
-                outputs = jax.tree.map(_of_stages, outputs)
-                left = jax.tree.map(lambda leaf: jnp.roll(leaf, -1, 0), entering)
-                leaving = _where(number_S == stages - 1, outputs, left)
-                stream = jax.tree.map(
-                    lambda all, leaf: lax.dynamic_update_index_in_dim(all, leaf, slot, 1),
-                    stream,
-                    leaving,
-                )
-                return (stream, jax.tree.map(lambda leaf: jnp.roll(leaf, 1, 0), outputs)), losses
-
-            stream = jax.tree.map(lambda leaf: _of_stages(cut.split(leaf)), (x_BLD, sorted_.passed))
+            run = jax.vmap(partial(self._stage, cut, kinds), spmd_axis_name=axis_of("stage"))
+            stream = jax.tree.map(lambda leaf: _of_stages(cut.split(leaf)), (x_BLD, kinds.passed))
             first = jax.tree.map(lambda leaf: leaf[:, 0], stream)
             times = jnp.arange(cut.number + stages - 1)
             ((parts, _), _), losses = lax.scan(tick, (stream, first), times)
         self._sow(cut, losses)
         return constrain(cut.join(jnp.roll(parts, 1 - stages, 1))), None
 
-    def _keys(self) -> Array | None:
-        """The key of each layer, as a scan over them would split it."""
-        if not self.has_rng("dropout"):
-            return None
+    def _rng(self) -> Any:
+        """The generator of the "dropout" keys, from whose `rng` a scan over the layers would split
+        those of each; None where there is none.
+        """
         assert self.scope is not None
-        return jax.random.split(self.scope.rngs["dropout"].rng, self.depth)
+        return self.scope.rngs.get("dropout")
 
     def _stage(
-        self, cut: Cut, shared: Shared, layers: PyTree, whole: PyTree, index: Array, inputs: PyTree
+        self, cut: Cut, kinds: Kinds, layers: PyTree, whole: PyTree, index: Array, inputs: PyTree
     ) -> tuple[PyTree, PyTree]:
         """One stage's layers on the microbatch with this index: ((stream, what goes with it), the
         losses that they sow [layers, B / M]).
         """
-        block, (x, passed) = self.layer(), inputs
-        read = {number: _pick(leaf, index) for number, leaf in shared.read.items()}
-        arguments = shared.join(passed, read, whole)
-        assert self.scope is not None
-        suffix = self.scope.rngs["dropout"].suffix if self.has_rng("dropout") else ()
+        block, rng, (x, passed) = self.layer(), self._rng(), inputs
+        read = {number: _pick(index, leaf) for number, leaf in kinds.read.items()}
+        arguments = kinds.join(passed, read, whole)
         mutable = ["losses"] if self.is_mutable_collection("losses") else []
-
-        drawn: dict[Any, Any] = {}  # how often each module has drawn, as Linen counts it
+        drawn: dict[Any, Any] = {"dropout": 0}  # how often each module has drawn, for Linen
 
         def apply(x: Array, layer: PyTree) -> tuple[Array, PyTree]:
             variables, key = layer
-            rngs = None if key is None else {"dropout": LazyRng(key, suffix)}
+            rngs: Any = None if key is None else {"dropout": LazyRng(key, rng.suffix)}
             bound = block.bind(variables, rngs=rngs, mutable=mutable)
+            assert bound.scope is not None
             bound.scope.rng_counters = drawn
-            drawn.setdefault("dropout", 0)
             x, _ = bound(x, *arguments)
             return x, bound.variables.get("losses", {})
 
         def part_of(leaf: Array) -> Array:
-            return _pick(cut.microbatches(leaf), index)
+            return _pick(index, cut.microbatches(leaf))
 
         with dropout.seeing(dropout.Part(cut.rows, part_of)):
             if self.draws:  # as Linen's scan does, which keeps what is drawn in its second trace
@@ -267,12 +267,17 @@ def _everywhere(leaf: Array) -> Array:
     return lax.with_sharding_constraint(leaf, P(None, *[ANY] * (leaf.ndim - 1)))
 
 
-def _pick(leaf: Array, index: Array) -> Array:
-    return lax.dynamic_index_in_dim(leaf, index, keepdims=False)
+def _pick(index: Array, leaf: Array, axis: int = 0) -> Array:
+    return lax.dynamic_index_in_dim(leaf, index, axis, keepdims=False)
 
 
-def _at(leaf: Array, slot: Array) -> Array:
-    return lax.dynamic_index_in_dim(leaf, slot, 1, keepdims=False)
+def _put(slot: Array, leaf: Array, part: Array) -> Array:
+    return lax.dynamic_update_index_in_dim(leaf, part, slot, 1)
+
+
+def _rolled(tree: PyTree, by: int) -> PyTree:
+    """Each leaf [S ...], handed to the stage that is `by` behind."""
+    return jax.tree.map(lambda leaf: _of_stages(jnp.roll(leaf, by, 0)), tree)
 
 
 def _where(is_S: Array, one: PyTree, other: PyTree) -> PyTree:

@@ -14,6 +14,7 @@ from lm_lab.engine.state import TrainState, divide, unite
 from lm_lab.engine.step import How, populate_evaluate
 from lm_lab.train import program as programs
 from lm_lab.train import state_memory
+from lm_lab.train.experiment import Experiment
 from lm_lab.train.program import Program
 from lm_lab.train.task import Task
 from lm_lab.types import Examples, Hyper, UserError
@@ -66,7 +67,7 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     """
     task, runs = tasks[0], [task.experiment for task in tasks]
     first = task.experiment
-    _check_length(task)
+    _check_carried(first)
     rows = first.train.batch_size // first.train.microbatches
     sharding.check_fit(first.mesh, rows, len(runs), first.data.length)
     mesh = sharding.make_mesh(first.mesh)
@@ -102,14 +103,17 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     )
 
 
-def _check_length(task: Task) -> None:
-    """Raises UserError where devices would split a length that is not one text from its start."""
-    experiment = task.experiment
-    if experiment.mesh.sequence > 1 and experiment.train.carry_state:
-        raise UserError(
-            "config.mesh.sequence splits rows that begin anew, and config.train.carry_state goes "
-            "on from the row before; leave one of them out"
-        )
+def _check_carried(experiment: Experiment) -> None:
+    """Raises UserError where devices would split rows that are not a text from its start, or pass
+    on parts of a batch without the state that they carry.
+    """
+    mesh = experiment.mesh
+    for axis, size in (("sequence", mesh.sequence), ("pipeline", mesh.pipeline)):
+        if size > 1 and experiment.train.carry_state:
+            raise UserError(
+                f"config.mesh.{axis} splits rows that begin anew, and config.train.carry_state "
+                "goes on from the row before; leave one of them out"
+            )
 
 
 def in_turn(members: int, flops_per_step: float, backend: str, devices: int) -> bool:

@@ -33,9 +33,8 @@ def test_decoding_continues_the_segments():
     whole = info(SEGMENTS)
     assert (jnp.concatenate([part.resets_BL for part in parts], 1) == whole.resets_BL).all()
     # Of padding before the first token nothing is asked.
-    assert (jnp.concatenate([part.same_segment_WBL for part in parts], 2) == whole.same_segment_WBL)[
-        :, SEGMENTS > 0
-    ].all()
+    same = jnp.concatenate([part.same_segment_WBL for part in parts], 2)
+    assert (same == whole.same_segment_WBL)[:, SEGMENTS > 0].all()
 
 
 def test_a_convolution_sees_its_own_segment():
