@@ -212,8 +212,8 @@ def check_split(config: Config, state: TrainState, heads: int | None) -> None:
     _check_zero(config, placed)
 
 
-def _check_stages(stages: int, params: PyTree) -> None:
-    for path, each in placement.undivided(params):
+def _check_stages(stages: int, params: tuple[PyTree, ...]) -> None:
+    for path, each in (found for tree in params for found in placement.undivided(tree)):
         if each.mesh_axis == "pipeline":
             raise UserError(
                 f"config.mesh.pipeline {stages} does not divide the {each.size} layers of {path}; "

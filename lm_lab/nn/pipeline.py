@@ -93,10 +93,10 @@ class Cut(NamedTuple):
         cut = parts.reshape(self.stages, self.rounds, self.groups, -1, *parts.shape[3:])
         return jnp.moveaxis(cut, 2, 0).reshape(self.rows, *parts.shape[3:])
 
-    def microbatches(self, leaf: Array) -> Array:
-        """[B ...] -> [M, B / M, ...]."""
+    def microbatch(self, index: Array, leaf: Array) -> Array:
+        """The rows [B / M, ...] of a microbatch of a leaf [B ...]."""
         parts = self.split(leaf)
-        return parts.reshape(self.number, *parts.shape[2:])
+        return _pick(index, parts.reshape(self.number, *parts.shape[2:]))
 
 
 def cut_of(rows: int) -> Cut:
@@ -113,19 +113,18 @@ def cut_of(rows: int) -> Cut:
 
 
 class Kinds(NamedTuple):
-    """What layers read beside the stream, sorted by what stages do with it: each leaf is in one of
-    the first three, under its number.
+    """What layers read beside the stream: each leaf is in one of the first two, under its
+    number.
     """
 
-    passed: dict[int, Array]  # [B ...], gradients flow into it: goes with the stream
-    read: dict[int, Array]  # [M, B / M, ...], other arrays: all stages have all microbatches
-    whole: dict[int, Array]  # [S ...], arrays without rows, one for each stage
+    passed: dict[int, Array]  # [B ...]: goes from stage to stage with the stream
+    whole: dict[int, Array]  # [S ...]: arrays without rows, one for each stage
     axes: dict[int, int]  # of rows in each leaf that has them
     structure: Any
 
-    def join(self, passed: PyTree, read: PyTree, whole: PyTree) -> PyTree:
-        """The arguments of a layer, by the leaves that it sees of the first three fields."""
-        leaves = {**passed, **read, **whole}
+    def join(self, passed: PyTree, whole: PyTree) -> PyTree:
+        """The arguments of a layer, by the leaves that it sees of the first two fields."""
+        leaves = {**passed, **whole}
         leaves |= {index: jnp.moveaxis(leaves[index], 0, axis) for index, axis in self.axes.items()}
         return jax.tree.unflatten(self.structure, [leaves[index] for index in sorted(leaves)])
 
@@ -135,18 +134,13 @@ def kinds_of(shared: PyTree, cut: Cut) -> Kinds:
     shape, and else the first; a leaf has rows if it is as long there as the batch.
     """
     paths, structure = jax.tree.flatten_with_path(shared)
-    kinds = Kinds({}, {}, {}, {}, structure)
+    kinds = Kinds({}, {}, {}, structure)
     for index, (path, leaf) in enumerate(paths):
         axis = _axis_of_rows(path)
         if axis is None or leaf.ndim <= axis or leaf.shape[axis] != cut.rows:
             kinds.whole[index] = _of_stages(jnp.stack([leaf] * cut.stages))
-            continue
-        kinds.axes[index] = axis
-        leaf = jnp.moveaxis(leaf, axis, 0)
-        if jnp.issubdtype(leaf.dtype, jnp.floating):
-            kinds.passed[index] = leaf
         else:
-            kinds.read[index] = _everywhere(cut.microbatches(leaf))
+            kinds.axes[index], kinds.passed[index] = axis, jnp.moveaxis(leaf, axis, 0)
     return kinds
 
 
@@ -212,8 +206,7 @@ class Pipeline(nn.Module):
         losses that they sow [layers, B / M]).
         """
         block, rng, (x, passed) = self.layer(), self._rng(), inputs
-        read = {number: _pick(index, leaf) for number, leaf in kinds.read.items()}
-        arguments = kinds.join(passed, read, whole)
+        arguments = kinds.join(passed, whole)
         mutable = ["losses"] if self.is_mutable_collection("losses") else []
         drawn: dict[Any, Any] = {"dropout": 0}  # how often each module has drawn, for Linen
 
@@ -226,10 +219,7 @@ class Pipeline(nn.Module):
             x, _ = bound(x, *arguments)
             return x, bound.variables.get("losses", {})
 
-        def part_of(leaf: Array) -> Array:
-            return _pick(index, cut.microbatches(leaf))
-
-        with dropout.seeing(dropout.Part(cut.rows, part_of)):
+        with dropout.seeing(dropout.Part(cut.rows, partial(cut.microbatch, index))):
             if self.draws:  # as Linen's scan does, which keeps what is drawn in its second trace
                 jax.eval_shape(apply, x, jax.tree.map(lambda leaf: leaf[0], layers))
             unroll = 1 if self.scan else self.depth // cut.stages
@@ -260,11 +250,6 @@ def _of_stages(leaf: Array) -> Array:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return leaf
     return lax.with_sharding_constraint(leaf, P(axis_of("stage"), *[ANY] * (leaf.ndim - 1)))
-
-
-def _everywhere(leaf: Array) -> Array:
-    """An array [M ...], whole on all stages."""
-    return lax.with_sharding_constraint(leaf, P(None, *[ANY] * (leaf.ndim - 1)))
 
 
 def _pick(index: Array, leaf: Array, axis: int = 0) -> Array:

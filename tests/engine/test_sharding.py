@@ -140,6 +140,13 @@ def test_a_dimension_that_the_mesh_does_not_divide_stays_whole():
             3,
             "config.mesh.population 2 does not divide the 3 runs; set it to 1",
         ),
+        ({"pipeline": 2}, 9, 1, "pipeline 2 do not divide the 9 rows of a microbatch"),
+        (
+            {"data": 2, "pipeline": 2, "pipeline_microbatches": 3},
+            24,
+            1,
+            "pipeline_microbatches 3 is no multiple of config.mesh.pipeline 2 that divides the 12",
+        ),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(mesh, rows, members, message):
