@@ -8,8 +8,8 @@ import numpy as np
 from jax import stages
 from jax.sharding import Mesh
 
+from lm_lab.engine import mesh_fit, sharding
 from lm_lab.engine import program as engines
-from lm_lab.engine import sharding
 from lm_lab.engine.state import TrainState, divide, unite
 from lm_lab.engine.step import How, populate_evaluate
 from lm_lab.train import program as programs
@@ -69,10 +69,10 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     first = task.experiment
     _check_carried(first)
     rows = first.train.batch_size // first.train.microbatches
-    sharding.check_fit(first.mesh, rows, len(runs), first.data.length)
+    mesh_fit.check_fit(first.mesh, rows, len(runs), first.data.length)
     mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(task)
-    sharding.check_split(
+    mesh_fit.check_split(
         first.mesh, program.state, task.family.attention(first.model.settings).heads or None
     )
     if check_memory:
@@ -99,7 +99,7 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
         sharding.abstract(sharding.unbox(program.state), of_one),
         placed,
         stack([programs.hyper_of(run) for run in runs]),
-        sharding.whole(first.mesh, program.state),
+        mesh_fit.whole(first.mesh, program.state),
     )
 
 

@@ -5,7 +5,7 @@ from functools import cache
 import jax
 import pytest
 
-from lm_lab.engine import placement, sharding
+from lm_lab.engine import mesh_fit, placement, sharding
 from lm_lab.train import program
 from lm_lab.train.compiled import compile_program
 from lm_lab.train.layout import lay_out
@@ -92,20 +92,20 @@ def state():
 @pytest.mark.parametrize("mesh, message", REFUSED, ids=str)
 def test_an_axis_that_splits_nothing_is_refused(state, mesh, message):
     with pytest.raises(UserError, match=message):
-        sharding.check_split(sharding.Config(**mesh), state, 2)
+        mesh_fit.check_split(sharding.Config(**mesh), state, 2)
 
 
 def test_a_stage_of_zero_needs_something_that_is_stored():
     sgd = program.assemble(task_of({}, {"optimizer": {"name": "sgd", "peak_rate": 0.1}})).state
     with pytest.raises(UserError, match=r"zero 1: .* or nothing is stored"):
-        sharding.check_split(sharding.Config(data=2, zero=1), sgd, 2)
-    sharding.check_split(sharding.Config(data=2, zero=3), sgd, 2)
+        mesh_fit.check_split(sharding.Config(data=2, zero=1), sgd, 2)
+    mesh_fit.check_split(sharding.Config(data=2, zero=3), sgd, 2)
 
 
 def test_what_an_axis_does_not_divide_is_named(state):
     mesh = sharding.Config(data=3, fsdp=2, tensor=2, zero=3)
-    assert sharding.whole(sharding.Config(fsdp=8), state) == []
-    assert sharding.whole(mesh, state) == [
+    assert mesh_fit.whole(sharding.Config(fsdp=8), state) == []
+    assert mesh_fit.whole(mesh, state) == [
         "config.mesh.tensor 2 does not divide vocab 257 of embed/embedding, head/kernel: whole on "
         "each of its devices",
         "config.mesh.data 3 does not divide width 8 of embed/embedding, head/kernel, "

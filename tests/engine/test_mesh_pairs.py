@@ -12,7 +12,7 @@ import jax
 import pytest
 
 from lm_lab.train.compiled import compile_program
-from tests.engine.test_mesh_axes import CHANGES, EXPERTS, STEPS, task_of
+from tests.engine.test_mesh_axes import CHANGES, EXPERTS, STEPS, documents, task_of
 from tests.tiny import ROUNDING, distance
 
 pytestmark = pytest.mark.skipif(
@@ -50,8 +50,9 @@ MESHES = [
 MODEL = CHANGES | EXPERTS | {"data.isolate_documents": True}
 
 
-def tasks_of(mesh, members):
-    return [task_of(mesh, MODEL | {"seed": seed}) for seed in range(members)]
+def tasks_of(mesh, members, model=None):
+    changes = model or MODEL
+    return [task_of(mesh, changes | {"seed": seed}) for seed in range(members)]
 
 
 def stepped(built, begin):
@@ -59,16 +60,24 @@ def stepped(built, begin):
     return built.engine.step(state, built.engine.batch(0, STEPS, state))
 
 
-@cache
-def alone(members):
+def alone(members, model=None):
     """(the states before the first step, what follows two), member after member on a device."""
-    built = compile_program(tasks_of({}, members), how="map")
+    built = compile_program(tasks_of({}, members, model), how="map")
     begin = jax.device_get(built.start())
     return begin, jax.device_get(stepped(built, begin))
+
+
+unsplit = cache(alone)
 
 
 @pytest.mark.parametrize("mesh", MESHES, ids=str)
 def test_axes_together_train_as_one_device(mesh):
     members = mesh.get("population", 1)
-    begin, end = alone(members)
+    begin, end = unsplit(members)
     assert distance(stepped(compile_program(tasks_of(mesh, members)), begin), end) < ROUNDING
+
+
+def test_the_states_of_a_population_are_passed_on_along_split_rows():
+    mesh, changes = {"population": 2, "sequence": 2, "pipeline": 2}, documents("mamba")
+    begin, end = alone(2, changes)
+    assert distance(stepped(compile_program(tasks_of(mesh, 2, changes)), begin), end) < ROUNDING
