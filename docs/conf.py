@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from sphinx_gallery.scrapers import figure_rst
 
 BUILD = Path(__file__).parents[1] / "build"
+WIDEST = 5.4  # inches of a figure: the letters of a wider one are too small on a phone
 
 project = "lm_lab"
 author = "The lm_lab developers"
@@ -45,6 +46,9 @@ def figure_of_a_cell(block: Any, variables: dict[str, Any], settings: dict[str, 
     if not isinstance(figure, Figure):
         return ""
     path = next(variables["image_path_iterator"])
+    width, height = figure.get_size_inches()
+    if width > WIDEST:
+        figure.set_size_inches(WIDEST, max(height * WIDEST / width, 0.6 * WIDEST))
     figure.savefig(path, dpi=150, bbox_inches="tight")
     return figure_rst([path], settings["src_dir"])
 
@@ -66,4 +70,5 @@ sphinx_gallery_conf = {
     "min_reported_time": 1e9,
     "parallel": True,  # as many at once as Sphinx has processes
     "show_signature": False,
+    "write_computation_times": False,
 }

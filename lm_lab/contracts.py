@@ -350,12 +350,20 @@ class UnitRunner(Protocol):
     def run(self, units: Sequence[Unit]) -> Generator[Outcome, None, None]: ...
 
 
+UnitCosts = Callable[[int], Sequence[Sequence[float]]]
+"""Number of workers -> the costs of the units into which a sweep is divided for them, in the order
+in which they start; by phase, where one begins when the one before has ended.
+"""
+
+
 class Executor(NamedTuple, Generic[ConfigT]):
     """Where the runs of a sweep are computed: a file of lm_lab/sweeps/executors."""
 
     Config: type[ConfigT]
     # (settings, platform of the launcher's own devices: cpu, gpu or tpu)
     make: Callable[[ConfigT, str], UnitRunner]
+    # sets what the runs of the sweep decide where the user does not
+    resolve: Callable[[ConfigT, str, UnitCosts], ConfigT] = lambda config, platform, costs: config
 
 
 Contract = (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
+from lm_lab.hints import key_of
 from lm_lab.plain import listed, plain_value
 from lm_lab.types import UserError
 from lm_lab.values import check, shown
@@ -230,6 +231,16 @@ def suggest(name: str, known: list[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
 
 
+def _near(name: str, known: list[str], where: str) -> str:
+    """What to say of an unknown key: what other programs mean by it, or the nearest name."""
+    section, _, key = (key_of(name) or "").partition(".")
+    if where.endswith(section) and key.partition(".")[0] in known:
+        return f"did you mean {key!r}?"
+    if where.count(".") == 1 and not where.endswith(section):
+        return f"did you mean 'config.{section}.{key}'?"
+    return suggest(name, known)
+
+
 _hints = cache(get_type_hints)
 
 
@@ -243,8 +254,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str, tag: str | None =
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for name in values:
         if name not in fields:
-            near = suggest(str(name), [*fields, *([tag] if tag else [])])
-            raise UserError(f"{where}.{name} does not exist; {near}")
+            known = [*fields, *([tag] if tag else [])]
+            raise UserError(f"{where}.{name} does not exist; {_near(str(name), known, where)}")
     hints = _hints(cls)
     checked = {}
     for name, field in fields.items():

@@ -28,6 +28,11 @@ gc.set_threshold(200_000, 20, 100)
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
+# A process of the suite has about one core, and its matrices are tiny: threads of PyTorch and of
+# NumPy would wait for one another. They are read when these are imported.
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
+
 # Without data sets, configs name files that do not exist; tests that read them skip.
 SHARED = os.environ.get("LM_LAB_SHARED", Path(__file__).parents[2] / "shared")
 os.environ.setdefault("LM_LAB_DATA", str(Path(SHARED, "data").absolute()))

@@ -128,6 +128,15 @@ MISTAKES = [
         {"optimizer.peak_rat": 1.0},
         "config.optimizer.peak_rat does not exist; did you mean 'peak_rate'?",
     ),
+    (
+        {"train.save_every_steps": 3},
+        "config.train.save_every_steps does not exist; did you mean 'checkpoint_every_steps'?",
+    ),
+    ({"train.lr": 3}, "config.train.lr does not exist; did you mean 'config.optimizer.peak_rate'?"),
+    (
+        {"model.rope_theta": 3},
+        "config.model.rope_theta does not exist; did you mean 'positions.base'?",
+    ),
     ({"train.step": 3}, "config.train.step does not exist; did you mean 'steps'?"),
     ({"mesh.tensors": 2}, "config.mesh.tensors does not exist; did you mean 'tensor'?"),
     (

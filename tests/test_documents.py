@@ -13,6 +13,7 @@ from lm_lab import config as configs
 from lm_lab.cli import arguments
 from lm_lab.cli.main import COMMANDS, USAGE
 from lm_lab.types import UserError
+from tools.pages.__main__ import COPIED
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -36,6 +37,18 @@ def test_links_and_named_files_exist():
             ),
         ]
         if not any((folder / f"{name}{end}").exists() for end in ("", ".py"))
+    ]
+    assert missing == []
+
+
+def test_links_between_pages_lead_to_what_the_site_has():
+    """A file of code has no page: it is named, not linked."""
+    roots = tuple(ROOT / name for name in COPIED)
+    missing = [
+        f"{page}: {name}"
+        for page, text in PAGES.items()
+        for name in re.findall(r"\]\(([^)#:]+)\)", text)
+        if not any(((ROOT / page).parent / name).resolve().is_relative_to(r) for r in roots)
     ]
     assert missing == []
 

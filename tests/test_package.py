@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -15,23 +16,25 @@ from lm_lab.sweeps import study
 from lm_lab.types import UserError
 from tests.test_house import ROOT, setup, tracked
 
-BUILD = "from setuptools import build_meta; build_meta.build_wheel('dist')"
+BUILD = """
+from setuptools import build_meta
+build_meta.build_wheel("dist")
+build_meta.build_sdist("dist")
+"""
 INSIDE = {"lm_lab": "lm_lab", "configs": "lm_lab/configs", "experiments": "lm_lab/experiments"}
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """The names of the files of a wheel of the tree, its records left out."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a wheel and a source distribution of the tree."""
     pytest.importorskip("setuptools", "77", "only setuptools 77 or later builds the wheel")
     tree = tmp_path_factory.mktemp("tree")
     for path in tracked():
-        if path.name in ("setup.cfg", "pyproject.toml", "README.md") or top(path) in INSIDE:
-            copy = tree / path.relative_to(ROOT)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+        copy = tree / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
     subprocess.run([sys.executable, "-c", BUILD], cwd=tree, check=True, capture_output=True)
-    with zipfile.ZipFile(*tree.glob("dist/*.whl")) as made:
-        return {name for name in made.namelist() if ".dist-info/" not in name}
+    return tree / "dist"
 
 
 def top(path: Path) -> str:
@@ -39,11 +42,21 @@ def top(path: Path) -> str:
 
 
 @pytest.mark.processes
-def test_a_wheel_holds_the_package_with_its_configs_and_studies(wheel: set[str]):
+def test_a_wheel_holds_the_package_with_its_configs_and_studies(built: Path):
+    with zipfile.ZipFile(*built.glob("*.whl")) as made:
+        wheel = {name for name in made.namelist() if ".dist-info/" not in name}
     own = [path for path in tracked() if top(path) in INSIDE]
     wanted = {f"{INSIDE[top(path)]}/{path.relative_to(ROOT / top(path))}" for path in own}
     assert wheel == wanted, "setup.cfg lists the folders in `packages`, other files in package_data"
     assert {"lm_lab/py.typed", "lm_lab/experiments/isoflop_demo.py"} <= wheel
+
+
+@pytest.mark.processes
+def test_a_source_distribution_is_the_clone(built: Path):
+    with tarfile.open(*built.glob("*.tar.gz")) as made:
+        names = {name.partition("/")[2] for name in made.getnames()}
+    own = {str(path.relative_to(ROOT)) for path in tracked()}
+    assert {name for name in own - names if not name.startswith(".")} == set(), "see MANIFEST.in"
 
 
 def test_the_release_has_one_version():

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 import lm_lab
-from lm_lab import registry, schema
+from lm_lab import hints, registry, schema
 from lm_lab.cli.choice_table import CHOICES, choice_of
 from lm_lab.cli.main import COMMANDS
 from lm_lab.train.experiment import Experiment
+from lm_lab.types import UserError
 from tests.test_house import ROOT, none
 from tools.pages import __main__ as site
-from tools.pages import commands, errors, keys, layers, names, papers
+from tools.pages import commands, errors, examples, keys, layers, names, papers
 
 SECTIONS = {
     "models": ("model", "family"),
@@ -45,7 +46,11 @@ def test_every_key_is_there_with_its_meaning():
     every = {key.key for values in sections() for key in schema.keys(Experiment, values)}
     missing = every - set(rows)
     none([f"{key}: not on the page of keys" for key in sorted(missing)])
-    none([f"{key}: no meaning" for key, row in rows.items() if len(row.split("|")) < 3])
+    meanings = {key: row.split(" | ")[1] for key, row in rows.items() if " | " in row}
+    none([f"{key}: no meaning" for key in rows if not re.search(r"\w", meanings.get(key, ""))])
+    none([f"{key}: a hint, and no key" for key in hints.NAMES if key not in rows])
+    named = " ".join(hints.NAMES.values()).split()
+    assert len(named) == len(set(named))
 
 
 def test_every_key_of_an_analysis_a_searcher_and_an_executor_is_there():
@@ -87,13 +92,14 @@ def test_every_flag_of_a_command_is_in_its_help(command: str):
 def test_every_error_is_there_with_its_place():
     page = errors.page()
     found = list(errors.faults())
-    raised = re.compile(r"^(?!\s*#).*\bUserError\((?![\w, ]*\) *->)", re.MULTILINE)
+    kinds = "|".join(kind.__name__ for kind in (UserError, *UserError.__subclasses__()))
+    raised = re.compile(rf"^(?!\s*#).*(?<![.\w])({kinds})\((?![\w, ]*\) *->)", re.MULTILINE)
     written = [
         f"{path.relative_to(ROOT)}:{text[: match.end()].count(chr(10)) + 1}"
         for path in sorted(Path(lm_lab.__path__[0]).rglob("*.py"))
         for text in [path.read_text()]
         for match in raised.finditer(text)
-        if "class UserError" not in match[0] and ">>>" not in match[0]
+        if "class " not in match[0] and ">>>" not in match[0]
     ]
     assert len(written) > 400
     places = {f"{fault.file}:{fault.line}" for fault in found}
@@ -136,6 +142,16 @@ def test_every_paper_that_code_names_is_in_the_index():
             for paper in sorted(named)
             if f"[{paper}](https://arxiv.org/abs/{paper})" not in page
         ]
+    )
+
+
+def test_every_kind_has_an_example():
+    page = examples.page()
+    files = {path.name for path in (ROOT / examples.OUTSIDE).glob("[!_]*.py")}
+    assert files <= {each.file for each in examples.EXAMPLES}
+    ends = [attribute for attribute, _ in registry.KINDS.values()]
+    none(
+        [name for name in [*ends, "POSITIONS", "ANALYSIS", "MAPPING"] if f"\n{name} = " not in page]
     )
 
 

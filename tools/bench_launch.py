@@ -69,7 +69,7 @@ def seconds_of(study: Study, folder: Path) -> float:
         folder,
         resolver(study, set()),
         lambda directory, names: ["true", *names],
-        lambda platform: Stubs(),
+        lambda platform, costs: Stubs(),
         environment=lambda: environment,
         stream=io.StringIO(),
     )

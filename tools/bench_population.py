@@ -308,8 +308,11 @@ def draw(record: dict[str, Any], path: Path) -> None:
     left.set_title(f"the way that is taken: {cells[0]['chosen']}")
     right.set_title(f"all ways, {most} members")
     left.set_ylabel(f"speed-up, runs of {record['steps']} steps")
+    every = sorted({cell["params"] for cell in cells})
     for axes in (left, right):
         axes.set(xscale="log", xlabel="parameters", ylim=(0, None))
+        axes.set_xticks(every, [f"{size:,}" for size in every], rotation=30, ha="right")
+        axes.minorticks_off()
         axes.axhline(1, color="gray", lw=0.8)
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)

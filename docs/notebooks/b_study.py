@@ -13,7 +13,7 @@ better at equal compute, and would another seed say so, too?
 import lm_lab
 from lm_lab.sweeps.algebra import chain, param, product
 
-BUDGETS = [5e9, 2e10]  # in the tests: [4e8, 8e8]
+BUDGETS = [4e9, 1.6e10]  # in the tests: [4e8, 8e8]
 SEEDS = [0, 1]  # in the tests: [0]
 WIDTHS = {"deep": 24, "wide": 48}  # in the tests: {"deep": 16, "wide": 16}
 

@@ -5,7 +5,8 @@
 
   --quick                     the study experiments/isoflop_demo:quick, too small for an answer
   --workdir=DIR               default: runs/isoflop_demo, with --quick runs/isoflop_quick
-  --workers=N                 runs at a time; default: one a core, or one on an accelerator
+  --workers=N                 processes at a time, which share the cores; default: as many as end
+                              the sweep first, or one on an accelerator
 
 Small decoders learn the source of the Python standard library; a scaling law is fitted to them.
 Without --quick, what it predicts of a larger budget is registered before the runs of that budget

@@ -11,7 +11,8 @@
                               whose rate is measured if no data sheet states it (one second)
   --utilisation=SHARE         of the device's peak, for that estimate; default 0.4
   --devices=N                 for N virtual devices: data is what the other axes of the mesh leave
-  --memory_bytes=BYTES        of a device: the largest batch that fits, over length and remat
+  --memory_bytes=BYTES        of a device: the largest batch that fits, over length and remat; and
+                              microbatches for it, if config.train.microbatches is None
   --link_bytes_per_second=B   that a device sends: time the collectives, too
 
 Of a run it prints parameters by group, FLOPs by the count and by named conventions, text, steps,
@@ -81,6 +82,7 @@ def run(argv: list[str]) -> int:
     check(DEVICE.value, SHARE.value)
     if DEVICES.value:
         config = _for_devices(config, DEVICES.value)
+    config = _with_memory(config)
     task = bind(*configs.resolve(config))
     experiment = task.experiment
     devices.start(experiment.mesh)
@@ -131,6 +133,21 @@ def _for_devices(config: ConfigDict, devices: int) -> ConfigDict:
             )
         config = configs.override(config, {"mesh.data": devices // others})
     jax.config.update("jax_platforms", "cpu")
+    return config
+
+
+def _with_memory(config: ConfigDict) -> ConfigDict:
+    """The config with --memory_bytes as the memory for which microbatches are chosen."""
+    train = configs.resolve(config)[0].train
+    if train.microbatches is not None or train.memory_bytes is not None:
+        return config
+    if MEMORY.value:
+        return configs.override(config, {"train.memory_bytes": MEMORY.value})
+    if DEVICES.value:
+        raise UserError(
+            "config.train.microbatches None is chosen for the memory of a device; name it for "
+            f"these {DEVICES.value} virtual ones by --memory_bytes"
+        )
     return config
 
 

@@ -4,7 +4,8 @@
 
   STUDY                       a file of experiments/, with or without .py
   --workdir=DIR               for the runs, results.csv, the figures and report.html
-  --workers=N                 runs at a time; default: one a core, or one on an accelerator
+  --workers=N                 processes at a time, which share the cores; default: as many as end
+                              the sweep first, or one on an accelerator
   --executor=NAME             what computes the runs: a file of lm_lab/sweeps/executors, or your
                               module by its dotted path; default: local, processes here
   --executor.KEY=VALUE        a setting of it; --workers=N is --executor.workers=N

@@ -11,6 +11,7 @@ import numpy as np
 
 from lm_lab.data.documents import SIDES
 from lm_lab.data.splits import LEFT_OUT, Documents, Facts, Scan, facts_of
+from lm_lab.data.spool import Spool
 from lm_lab.types import Codec, Document, Side, UserError
 
 BATCH_BYTES, BATCH_DOCUMENTS = 2**22, 2**14
@@ -34,15 +35,16 @@ class Encoded(NamedTuple):
 
 
 def encoded(
-    documents: Documents, scanned: Scan, tokenizer: Codec, first: int = 0
+    documents: Documents, scanned: Scan, spool: Spool, tokenizer: Codec, first: int = 0
 ) -> Iterator[Encoded]:
-    """The documents from number `first` on, in batches.
+    """The documents from number `first` on, in batches; those that the spool has not are read
+    again.
 
     Raises UserError for a document that changed since the first reading.
     """
     waiting: Future[Encoded] | None = None
     with ThreadPoolExecutor(1) as pool:
-        for batch in _batches(documents, scanned, first):
+        for batch in _batches(documents, scanned, spool, first):
             following = pool.submit(_encode, tokenizer, batch)
             if waiting is not None:
                 yield waiting.result()
@@ -51,12 +53,12 @@ def encoded(
             yield waiting.result()
 
 
-def _batches(documents: Documents, scanned: Scan, first: int) -> Iterator[Read]:
-    info, splits = scanned.info, scanned.sides
+def _batches(documents: Documents, scanned: Scan, spool: Spool, first: int) -> Iterator[Read]:
+    info, splits = scanned.info, scanned.sides.tolist()
     batch, size, numbers = Read([], [], [], first), 0, range(first, len(info))
-    for number, document in zip(numbers, itertools.islice(documents(), first, None)):
+    for number, document in zip(numbers, _from(documents, spool, first, len(info))):
         expected = info[number]
-        if facts_of(document) != expected:
+        if number >= spool.count and facts_of(document) != expected:
             raise UserError(f"config.data.source: {document.name} {CHANGED}")
         if splits[number] == LEFT_OUT:
             continue
@@ -69,6 +71,13 @@ def _batches(documents: Documents, scanned: Scan, first: int) -> Iterator[Read]:
             batch, size = Read([], [], [], number + 1), 0
     if batch.documents:
         yield batch._replace(stop=len(info))
+
+
+def _from(documents: Documents, spool: Spool, first: int, stop: int) -> Iterator[Document]:
+    """The documents from number `first` on, from the spool as far as it has them."""
+    yield from spool.documents(first)
+    if spool.count < stop:
+        yield from itertools.islice(documents(), max(first, spool.count), None)
 
 
 def _encode(tokenizer: Codec, batch: Read) -> Encoded:

@@ -29,6 +29,14 @@ def windows(tokens: np.ndarray, firsts: np.ndarray, window: int) -> np.ndarray:
     return ids
 
 
+def table_rows(table: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The rows of a contiguous table [rows S] with these numbers [n]: i32[n S]."""
+    ids = np.empty((len(numbers), table.shape[1]), np.int32)
+    for rows in parts(*ids.shape):
+        ids[rows] = table.take(numbers[rows], 0)
+    return ids
+
+
 def sized(examples: Examples, bytes_of: np.ndarray) -> Examples:
     """Rows with the bytes that their tokens stand for, by the table f32[vocab]; padding has 0."""
     tokens, segments = examples.tokens, examples.segments

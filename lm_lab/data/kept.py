@@ -17,21 +17,26 @@ def kept(path: Path, dtype: str, size: int, compute: Callable[[], np.ndarray]) -
     """The array of `size` elements, flat, that the file holds; what `compute` gives if it is
     missing, damaged or of another size, which is then written there.
     """
-    stored = _read(path, dtype)
-    if stored is not None and len(stored) == size:
-        return stored
-    data = compute().astype(dtype).tobytes()
-    with contextlib.suppress(OSError):  # another user's cache: it is computed each time
-        durable.make_folder(path.parent)
-        durable.replace(path, hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
-    return np.frombuffer(data, dtype)
+    stored = read(path, dtype, size)
+    return write(path, dtype, compute()) if stored is None else stored
 
 
-def _read(path: Path, dtype: str) -> np.ndarray | None:
-    """The array; None if there is none, or it is damaged."""
+def read(path: Path, dtype: str, size: int) -> np.ndarray | None:
+    """The array; None if there is none, or it is damaged or of another size."""
     try:
         sha256, _, data = reading.read_bytes(path).partition(b"\n")
     except OSError:
         return None
-    intact = hashlib.sha256(data).hexdigest().encode() == sha256
-    return np.frombuffer(data, dtype) if intact else None
+    if hashlib.sha256(data).hexdigest().encode() != sha256:
+        return None
+    stored = np.frombuffer(data, dtype)
+    return stored if len(stored) == size else None
+
+
+def write(path: Path, dtype: str, array: np.ndarray) -> np.ndarray:
+    """Keeps an array in the file; returns it as `read` gives it."""
+    data = array.astype(dtype).tobytes()
+    with contextlib.suppress(OSError):  # another user's cache: it is computed each time
+        durable.make_folder(path.parent)
+        durable.replace(path, hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+    return np.frombuffer(data, dtype)

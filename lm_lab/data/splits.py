@@ -23,6 +23,7 @@ from lm_lab.data.selection import (
     content_of,
     describe,
 )
+from lm_lab.data.spool import Spool
 from lm_lab.types import DataForm, Document, UserError
 
 SplitRule = Literal["documents", "tail"]
@@ -145,9 +146,9 @@ class Scan(NamedTuple):
         return int(self.info.bytes[:number][self.kept[:number]].sum())
 
 
-def scan(documents: Documents, rule: Rule, kind: DataForm) -> Scan:
+def scan(documents: Documents, rule: Rule, kind: DataForm, spool: Spool | None = None) -> Scan:
     """The facts of every document, and its split. Documents left out by the filter or as copies are
-    counted on stderr. Raises UserError for an empty split.
+    counted on stderr. The documents go into the spool. Raises UserError for an empty split.
     """
     info, counts, read, grouped = DocumentInfo(), Counter[str](), array("b"), False
     filters, finds = rule.filter != NO_FILTER, not isinstance(rule.duplicates, Keep)
@@ -158,12 +159,17 @@ def scan(documents: Documents, rule: Rule, kind: DataForm) -> Scan:
             facts = facts_of(document)
             info.add(facts)
             fault = rule.filter.fault(content_of(document)) if filters else None
-            counts.update([fault] if fault else [])
+            if fault:
+                counts[fault] += 1
             read.append(fault is None)
             grouped |= document.group is not None
             if copies is not None and fault is None:
                 copies.add(content_of(document))
+            if spool is not None:
+                spool.add(document, facts.bytes)
             progress.add(facts.bytes)
+        if spool is not None:
+            spool.flush()
         sides = _assign_kept(info, np.array(read, bool), rule, kind)
         if copies is not None:
             counts.update(_leave_out(copies, sides))

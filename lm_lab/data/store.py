@@ -17,29 +17,25 @@ import dataclasses
 import json
 import os
 import platform
-import shutil
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lm_lab.data.building import build_once
 from lm_lab.data.checking import verify_once
 from lm_lab.data.documents import Corpus, digest
 from lm_lab.data.encoding import CHANGED
 from lm_lab.data.records import Records
 from lm_lab.data.selection import KEEP, NO_FILTER, Duplicates, Filter
 from lm_lab.data.splits import Rule, SplitRule
-from lm_lab.data.writing import JOURNAL, tokens_of, write
+from lm_lab.data.writing import tokens_of, write
 from lm_lab.runs import sealed
-from lm_lab.runs.durable import make_folder, new_folder
-from lm_lab.runs.locks import try_lock, waiting_lock
+from lm_lab.runs.durable import make_folder
 from lm_lab.types import Codec, DataForm, Side, UserError
 
 FORMAT = 1
-WEEK = 7 * 24 * 3600  # seconds
 
 
 class Store(NamedTuple):
@@ -106,8 +102,9 @@ def build(
     key = digest([json.dumps(facts, sort_keys=True)])[:32]
     path = directory / key
     if not path.exists():
-        with _writable(directory), _build_once(directory, key) as draft:
+        with _writable(directory), build_once(path, path.exists, resumable=True) as draft:
             if draft is not None:
+                draft.mkdir(exist_ok=True)
                 written = write(draft, corpus.read, tokenizer, rule, kind)
                 if corpus.hash() != facts["text"]:
                     raise UserError(f"config.data.source: the text of {corpus.name!r} {CHANGED}")
@@ -138,40 +135,6 @@ def _writable(directory: Path) -> Iterator[None]:
             f"cannot write the token store in {directory} ({error.strerror}); set LM_LAB_CACHE to "
             "a folder that is writable and has room"
         ) from None
-
-
-@contextlib.contextmanager
-def _build_once(directory: Path, key: str) -> Iterator[Path | None]:
-    """A folder to draft the store in, which then becomes the store; no other process writes there.
-    None if another process has built the store meanwhile.
-    """
-    path = directory / key
-
-    def say() -> None:
-        print(f"Waiting for another process to build {path}", file=sys.stderr, flush=True)
-
-    with waiting_lock(directory / f"{key}.lock", say):
-        if path.exists():
-            yield None
-            return
-        draft = directory / f"{key}.building"
-        _remove_abandoned(directory, draft)
-        with new_folder(path, draft, resumable=True):
-            draft.mkdir(exist_ok=True)
-            yield draft
-
-
-def _remove_abandoned(directory: Path, current: Path) -> None:
-    """Removes the drafts of builders that were killed, whose locks nobody holds: those without a
-    usable part, and those that nobody has continued for a week.
-    """
-    for folder in directory.glob("*.building"):
-        journal = folder / JOURNAL
-        if folder == current or (journal.exists() and time.time() < journal.stat().st_mtime + WEEK):
-            continue
-        with folder.with_suffix(".lock").open("a") as lock:
-            if try_lock(lock.fileno()):
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _digest(content: Mapping[str, Any]) -> str:

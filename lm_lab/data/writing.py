@@ -1,19 +1,21 @@
 """Tokenizes documents into the files of a token store, one file for each split."""
 
 import contextlib
-import itertools
 import json
 import shutil
 from collections.abc import Mapping
+from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lm_lab.data.building import JOURNAL
 from lm_lab.data.encoding import Encoded, encoded
 from lm_lab.data.hashing_file import HashingFile
 from lm_lab.data.progress import Progress
 from lm_lab.data.splits import HELDOUT, TEST, Documents, Facts, Rule, scan
+from lm_lab.data.spool import Spool
 from lm_lab.data.statistics import read_in_parts, statistics
 from lm_lab.runs import durable, reading
 from lm_lab.runs.sealed import Damaged, fingerprint
@@ -22,7 +24,6 @@ from lm_lab.types import Codec, DataForm, Document, Side, UserError
 CHECKPOINT_BYTES = (
     2**26
 )  # of text between two notes in the journal, from which a killed build resumes
-JOURNAL = "journal.json"
 
 
 def write(
@@ -31,20 +32,22 @@ def write(
     """Writes the files of a token store, except its manifest, into a folder that is empty or that a
     killed process left; files that its journal notes are verified and kept.
 
-    Returns {"splits", "files", ...} for the manifest. Reads the documents twice: first to hash them
-    (which decides the split, and finds mistakes before the long work), then to tokenize. Raises
-    UserError if there are too few for the split, or if they change in between.
+    Returns {"splits", "files", ...} for the manifest. Reads the documents first to hash them (which
+    decides the split, and finds mistakes before the long work), then to tokenize, from a temporary
+    file as far as it holds them. Raises UserError if there are too few for the split, or if they
+    change in between.
     """
-    scanned = scan(documents, rule, kind)
     dtype = np.min_scalar_type(tokenizer.vocab - 1).newbyteorder("<")
     with contextlib.ExitStack() as stack:
+        spool = Spool(folder, stack)
+        scanned = scan(documents, rule, kind, spool)
         files = StoreFiles(folder, stack, kind, files_of(scanned.sides), dtype)
         if not files.table.bytes:
             files.table.write(tokenizer.bytes_of.astype("<u2").tobytes())
         first, since = files.documents, 0
         progress = stack.enter_context(Progress("Tokenizing", scanned.bytes))
         progress.add(scanned.bytes_before(first))
-        for batch in encoded(documents, scanned, tokenizer, first):
+        for batch in encoded(documents, scanned, spool, tokenizer, first):
             files.add(batch, tokenizer)
             first = batch.read.stop
             done = sum(facts.bytes for facts in batch.read.facts)
@@ -141,11 +144,12 @@ class StoreFiles:
         listed: list[str] = []
         for document, facts, side, ids in zip(*batch.read[:3], batch.ids):
             name = streams[side].name
-            sizes = (len(part) + 1 for part in ids)
-            places = list(itertools.accumulate(sizes, initial=ends[name]))
-            listed.append(json.dumps(_listed(document, facts, name, places)) + "\n")
+            places, arrays = [ends[name]], parts[name]
+            for part in ids:
+                places.append(places[-1] + len(part) + 1)
+                arrays += (part, end)
+            listed.append(_listed(document, facts, name, places))
             self._add_record(document, side, places)
-            parts[name] += [array for part in ids for array in (part, end)]
             ends[name] = places[-1]
         self._files["documents.jsonl"].write("".join(listed).encode())
         for stream in dict.fromkeys(streams.values()):
@@ -206,16 +210,15 @@ def _journal(folder: Path) -> dict[str, Any]:
     return {"documents": 0, "files": {}}
 
 
-def _listed(document: Document, facts: Facts, file: str, places: list[int]) -> dict[str, Any]:
-    """The line of a document in documents.jsonl."""
-    return {
-        "name": document.name,
-        "sha256": facts.sha256.hex(),
-        "bytes": facts.bytes,
-        "file": file,
-        "offset": places[0],
-        "tokens": places[-1] - places[0],
-    }
+def _listed(document: Document, facts: Facts, file: str, places: list[int]) -> str:
+    """The line of a document in documents.jsonl. Only a name needs quoting: written like this, a
+    line takes a quarter of the time of json.dumps.
+    """
+    return (
+        f'{{"name": {quoted(document.name)}, "sha256": "{facts.sha256.hex()}", '
+        f'"bytes": {facts.bytes}, "file": "{file}", "offset": {places[0]}, '
+        f'"tokens": {places[-1] - places[0]}}}\n'
+    )
 
 
 def _checked(ids: np.ndarray, tokenizer: Codec) -> np.ndarray:

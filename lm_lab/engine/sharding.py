@@ -8,6 +8,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -95,6 +96,11 @@ class Config:
     def row_devices(self) -> int:
         """Devices over which the rows of a batch are split."""
         return math.prod(self.sizes[axis] for axis in ROWS)
+
+    @property
+    def least_rows(self) -> int:
+        """Rows of the smallest batch that goes through the mesh, which divides all others."""
+        return self.row_devices // self.pipeline * (self.pipeline_microbatches or self.pipeline)
 
 
 def provide_devices(config: Config, processes: int = 1) -> None:
@@ -188,6 +194,12 @@ def state_shardings(mesh: Mesh, boxed: TrainState, zero: int = 0) -> TrainState:
     )
 
 
+def params_shardings(mesh: Mesh, boxed: PyTree, zero: int = 0) -> PyTree:
+    """A NamedSharding for each parameter of an abstract, boxed tree, as `state_shardings`."""
+    placed = placement.places(boxed, placement.rules(zero, "parameters"), mesh.shape)
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), placement.specs(placed))
+
+
 def population_shardings(placed: TrainState, slots: Slots) -> TrainState:
     """The shardings of a population's state, by those of one run: members over "population"."""
 
@@ -215,6 +227,11 @@ def examples_sharding(mesh: Mesh) -> NamedSharding:
 def eval_set_sharding(mesh: Mesh) -> NamedSharding:
     """For batches n B S that all members are evaluated on: rows over ROWS."""
     return NamedSharding(mesh, P(None, ROWS))
+
+
+def rows_sharding(mesh: Mesh) -> NamedSharding:
+    """For one batch B S: rows over ROWS."""
+    return NamedSharding(mesh, P(ROWS))
 
 
 def is_shared(mesh: Mesh) -> bool:
@@ -274,6 +291,15 @@ def on_each(tree: PyTree, mesh: Mesh) -> PyTree:
         return tree
     whole = jax.jit(lambda tree: tree, out_shardings=everywhere(mesh))(tree)
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), whole)
+
+
+def anywhere(flag: bool, mesh: Mesh) -> bool:
+    """Whether the flag is set in any of the processes that have the mesh; each must call this."""
+    if not is_shared(mesh):
+        return flag
+    place = NamedSharding(mesh, P(AXES))
+    flags = jax.make_array_from_callback((mesh.size,), place, lambda _: np.array([flag]))
+    return bool(jax.jit(jnp.any, out_shardings=everywhere(mesh))(flags))
 
 
 @contextmanager

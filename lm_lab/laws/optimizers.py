@@ -1,11 +1,13 @@
 """The laws of an optimizer, tried on a matrix and a vector."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from lm_lab.contracts import Optimizer, OptimizerConfig
@@ -53,13 +55,17 @@ class Subject:
         return *program_text(step, PARAMS), _traced(config), config.clip_norm
 
     def run(
-        self, config: Any, hyper: Mapping[str, float], rate: float, size: float
+        self, hyper: Mapping[str, float], rate: float, size: float
     ) -> tuple[PyTree, PyTree, PyTree]:
         """(parameters, state, state before) of some steps, with gradients of this size."""
+        values = {name: np.float32(value) for name, value in hyper.items()}
+        return self._steps(values, np.float32(rate), np.float32(size))
 
+    @functools.cached_property
+    def _steps(self) -> Callable[..., tuple[PyTree, PyTree, PyTree]]:
         @jax.jit
-        def steps(hyper: PyTree, rate: Any) -> tuple[PyTree, PyTree, PyTree]:
-            transform = self._make(config, hyper, rate)
+        def steps(hyper: PyTree, rate: Any, size: Any) -> tuple[PyTree, PyTree, PyTree]:
+            transform = self._make(self.config, hyper, rate)
             params, initial_state = PARAMS, transform.init(PARAMS)
             state = initial_state
             for step in range(STEPS):
@@ -69,7 +75,7 @@ class Subject:
                 params = optax.apply_updates(params, updates)
             return params, state, initial_state
 
-        return steps({name: jnp.float32(value) for name, value in hyper.items()}, rate)
+        return steps
 
 
 def subject(optimizer: Optimizer, given: Mapping[str, object]) -> Subject:
@@ -86,7 +92,7 @@ def laws(subject: Subject) -> list[Callable[[Subject], None]]:
 def updates(subject: Subject) -> None:
     """Parameters move, and stay finite for gradients that are 0, usual or large."""
     for size in (0.0, 1.0, 1e6):
-        params, _, _ = subject.run(subject.config, subject.traced, 1e-3, size)
+        params, _, _ = subject.run(subject.traced, 1e-3, size)
         for name, leaf in params.items():
             expect(bool(jnp.isfinite(leaf).all()), f"{name} is not finite, gradients being {size}")
         moved = distance(params, PARAMS) > 0
@@ -95,7 +101,7 @@ def updates(subject: Subject) -> None:
 
 def state(subject: Subject) -> None:
     """The state has the same shapes before and after a step."""
-    _, after, before = subject.run(subject.config, subject.traced, 1e-3, 1.0)
+    _, after, before = subject.run(subject.traced, 1e-3, 1.0)
     expect(
         jax.tree.structure(after) == jax.tree.structure(before),
         "the tree of the state changes with a step",
@@ -106,14 +112,14 @@ def state(subject: Subject) -> None:
 
 def still_rate(subject: Subject) -> None:
     """At rate 0 no parameter changes."""
-    params, _, _ = subject.run(subject.config, subject.traced, 0.0, 1.0)
+    params, _, _ = subject.run(subject.traced, 0.0, 1.0)
     size = distance(params, PARAMS)
     expect(size == 0, f"parameters move at rate 0 ({size:.2g}); multiply every update by `rate`")
 
 
 def decay(subject: Subject) -> None:
     """With gradients of 0, parameters outside of decay_mask do not change."""
-    params, _, _ = subject.run(subject.config, subject.traced, 1e-3, 0.0)
+    params, _, _ = subject.run(subject.traced, 1e-3, 0.0)
     size = distance(params["scale"], PARAMS["scale"])
     expect(size == 0, f"a parameter that does not decay shrinks ({size:.2g}); use decay_mask")
 
@@ -124,9 +130,8 @@ def traced(subject: Subject) -> None:
         changed = value / 2 or 0.01
         hyper = subject.traced | {name: changed}
         config = dataclasses.replace(subject.config, **{name: changed})
-        of_config, of_hyper = (
-            subject.run(choice, hyper, 1e-3, 1.0)[0] for choice in (subject.config, config)
-        )
+        other = dataclasses.replace(subject, config=config)
+        of_config, of_hyper = (each.run(hyper, 1e-3, 1.0)[0] for each in (subject, other))
         expect(
             distance(of_config, of_hyper) == 0,
             f"{name} is read in the config; read hyper[{name!r}]",

@@ -10,6 +10,7 @@ from lm_lab.library.pace import Pace
 from lm_lab.nn.stack import POLICIES
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.plan import Plan, TaskOf, largest_batch
+from lm_lab.train.program import Accumulation
 from lm_lab.types import UserError
 
 SUMS = ("total", "active", "non_embedding", "matmul", "matmul_body")
@@ -41,7 +42,7 @@ def describe(experiment: Experiment, plan: Plan, machine: Machine) -> list[str]:
         )
         lines.append(_row(name, f"{value:,.0f}", formula))
     lines += ["data", *_data(plan)]
-    lines += ["run", *_run(plan, machine), *_stages(experiment)]
+    lines += ["run", *_run(plan, machine), *_stages(experiment, plan.program.accumulation)]
     lines += [f"bytes a device ({experiment.mesh.devices} in the mesh)", *_bytes(plan)]
     lines += [f"  {line}" for line in plan.whole]
     return [*lines, "collectives in a step", *_collectives(plan, machine)]
@@ -59,6 +60,7 @@ def _run(plan: Plan, machine: Machine) -> list[str]:
     compared = [_row("FLOPs before", f"{plan.reference_flops:.4g}", words)]
     return [
         _row("steps", f"{program.steps:,}"),
+        *_microbatches(program.accumulation),
         _row("tokens", f"{tokens:,}", f"{program.targets_per_step:,} a step"),
         _row("FLOPs", f"{total:.4g}", f"{program.flops_per_step:.4g} a step"),
         *(compared if plan.reference_flops else []),
@@ -67,16 +69,24 @@ def _run(plan: Plan, machine: Machine) -> list[str]:
     ]
 
 
-def _stages(experiment: Experiment) -> list[str]:
-    mesh, train = experiment.mesh, experiment.train
+def _stages(experiment: Experiment, accumulation: Accumulation) -> list[str]:
+    mesh = experiment.mesh
     if mesh.pipeline == 1:
         return []
-    rows = train.batch_size // train.microbatches
+    rows = experiment.train.batch_size // accumulation.microbatches
     words = (
         f"of a step idle, {sharding.microbatches(mesh, rows)} microbatches in {mesh.pipeline} "
         "stages; in no other figure"
     )
     return [_row("bubble", f"{sharding.bubble(mesh, rows):.3g}", words)]
+
+
+def _microbatches(accumulation: Accumulation) -> list[str]:
+    parts, room = accumulation
+    if parts == 1 and room is None:
+        return []
+    fitted = f"the fewest that fit into {room / 1e9:,.4g} GB a device" if room else ""
+    return [_row("microbatches", f"{parts:,}", fitted)]
 
 
 def _bytes(plan: Plan) -> list[str]:

@@ -23,8 +23,9 @@ from lm_lab.runs.sweep import Row, SweepRecord, read_sweep, run_directory
 from lm_lab.runs.trust import RUNNING, packages_of, trusted_packages, trusting
 from lm_lab.schema import suggest
 from lm_lab.sweeps import executors, results
+from lm_lab.sweeps.executors import MakeRunner
 from lm_lab.sweeps.forecasts import Forecasting
-from lm_lab.sweeps.launch import MakeRunner, Summary, launch, refresh
+from lm_lab.sweeps.launch import Summary, launch, refresh
 from lm_lab.sweeps.study import Study
 from lm_lab.train.preemption import Preempted
 from lm_lab.types import UserError
@@ -158,7 +159,7 @@ def launch_study(
     if make_runner is not None:
         return begin(make_runner), trusted
     here = ThisProcess(directory, trusted)
-    return begin(lambda _: here, environment=environment), trusted
+    return begin(lambda *_: here, environment=environment), trusted
 
 
 @dataclass(frozen=True)

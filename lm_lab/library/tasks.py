@@ -7,6 +7,7 @@ from lm_lab import config as configs
 from lm_lab.library.configs import Source, load_config
 from lm_lab.train import task as tasks
 from lm_lab.train.compiled import CompiledProgram, compile_program
+from lm_lab.train.microbatches import settle
 from lm_lab.train.task import Task
 
 __all__ = ["Task", "bind", "make_program"]
@@ -36,4 +37,5 @@ def make_program(task: Task, seeds: Sequence[int] = ()) -> CompiledProgram:
     >>> lm_lab.make_program(task, seeds=[0, 1]).members
     2
     """
-    return compile_program([task.replace(seed=seed) for seed in seeds or [task.experiment.seed]])
+    members = [task.replace(seed=seed) for seed in seeds or [task.experiment.seed]]
+    return compile_program(settle(members))

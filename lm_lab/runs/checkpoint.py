@@ -39,6 +39,7 @@ class Checkpoints:
         self._spec_hash = spec_hash
         self._lock = Lock(self._directory / LOCK)
         self._pending: Future[None] | None = None
+        self._step = 0  # of the newest save
         self._verified: dict[str, Record | None] = {}  # by folder; None: cannot be used
         self._foreign_hash = ""  # the spec_hash of a commit that belongs to another run
 
@@ -70,6 +71,12 @@ class Checkpoints:
         """Whether a step is committed."""
         return commits.is_committed(folder_of(self._directory, step))
 
+    @property
+    def saving(self) -> int | None:
+        """The step of the save under way, None where none is; for any thread."""
+        pending = self._pending
+        return None if pending is None or pending.done() else self._step
+
     def save(
         self,
         step: int,
@@ -94,6 +101,7 @@ class Checkpoints:
         held = state if write else to_host(state)
         record = Record(int(step), self._spec_hash, score, extra, describe(held))
         self._verified.pop(folder_of(self._directory, step).name, None)
+        self._step = step
         self._pending = self._writer.submit(
             commits.commit,
             self._directory,
@@ -113,9 +121,11 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Waits until the save under way is committed. Raises UserError if it failed."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
+        try:
+            if self._pending is not None:
+                self._pending.result()
+        finally:
+            self._pending = None
 
     def commits(self, at_most: int | None = None) -> Iterator[Record]:
         """The records of verified commits (of step `at_most` or before), newest first.

@@ -102,6 +102,12 @@ def choose(
     Raises UserError, which begins with `where`, for a name of `chosen` that is no standard one, a
     column that is not there, an unknown unit, and two columns that could be one.
     """
+    gone = [f"{name}={text}" for name, text in chosen.items() if _column(text, columns) is None]
+    if len(gone) > 1:
+        raise UserError(
+            f"{where}: columns: the table has none of the columns of {', '.join(gone)}; it has "
+            f"{', '.join(columns)}"
+        )
     choices_by_name = {
         name: _named(name, text, columns, f"{where}: columns: {name}={text}")
         for name, text in chosen.items()
@@ -149,17 +155,23 @@ def _named(name: str, text: str, columns: Sequence[str], where: str) -> Choice:
     if text in columns:
         recognised = recognise(text)
         return recognised[1] if recognised and recognised[0] == name else Choice(text)
-    column, colon, unit = text.rpartition(":")
-    if not colon or column not in columns:
+    column, unit = _column(text, columns), text.rpartition(":")[2]
+    if column is None:
+        wanted = text.rpartition(":")[0] or text
         raise UserError(
-            f"{where}: the table has no column {(column or text)!r}; "
-            f"{suggest(column or text, list(columns))}"
+            f"{where}: the table has no column {wanted!r}; {suggest(wanted, list(columns))}"
         )
     scale = _unit(name, unit)
     if scale is None:
         units = "nats, bits, nats/byte, bits/byte" if name == "loss" else "millions, billions, 1e21"
         raise UserError(f"{where}: {unit!r} is no unit of {name}; give one such as {units}")
     return Choice(column, *scale, unit=unit)
+
+
+def _column(text: str, columns: Sequence[str]) -> str | None:
+    """The column that "column" or "column:unit" names; None for one that is not there."""
+    names = (text, text.rpartition(":")[0])
+    return next((name for name in names if name in columns), None)
 
 
 def _plain(column: str) -> tuple[str, str | None]:

@@ -96,7 +96,7 @@ def make_table(
     _complete(read, origins)
     absent = [name for name in needed if name not in read]
     if absent:
-        raise UserError(f"{where}: {_absent(absent[0], list(source), texts)}")
+        raise UserError(f"{where}: {_absent(absent, list(source), texts)}")
     used = {choice.source for choice in choices.values()}
     unread = {name: values for name, values in source.items() if name not in used}
     names, settings = _names(unread, len(read[needed[0]])), _settings(unread)
@@ -118,17 +118,20 @@ def _vocab(source: Mapping[str, Sequence[Any]]) -> float | None:
     return max(sizes, default=None)
 
 
-def _absent(name: str, among: list[str], texts: Collection[str]) -> str:
-    """What to say of a standard column that is not there: the table has it as text, or not at
+def _absent(names: Sequence[str], among: list[str], texts: Collection[str]) -> str:
+    """What to say of standard columns that are not there: the table has one as text, or none at
     all.
     """
     known = [(column, columns.recognise(column)) for column in among if column in texts]
     for column, recognised in known:
-        if recognised is not None and recognised[0] == name:
-            return f"column {column!r} holds no number; give {columns.MEANINGS[name]}"
+        if recognised is not None and recognised[0] in names:
+            return f"column {column!r} holds no number; give {columns.MEANINGS[recognised[0]]}"
+    meant = " or ".join(f"{name} ({columns.MEANINGS[name]})" for name in names)
+    given = ",".join(f"{name}=NAME" for name in names)
+    python = ", ".join(f"'{name}': 'NAME'" for name in names)
     return (
-        f"no column is known as {name} ({columns.MEANINGS[name]}) among {_listed(among)}; name it "
-        f"by --columns={name}=NAME (in Python columns={{'{name}': 'NAME'}})"
+        f"no column is known as {meant} among {_listed(among)}; name it by --columns={given} "
+        f"(in Python columns={{{python}}})"
     )
 
 

@@ -2,17 +2,22 @@
 worker has something to do.
 """
 
+import heapq
 import itertools
 import json
 import math
 from collections.abc import Sequence
 from typing import Any
 
+from lm_lab.contracts import UnitCosts
 from lm_lab.runs.sweep import Planned
 from lm_lab.train.sections import BRANCH, flat, key_table
 
 # Each unit compiles its program. With two a worker, short units already fill the end of the queue.
 UNITS_PER_WORKER = 2
+# A run on k cores is about k**0.7 times as fast as on one: on 2 cores 1.5 times at width 16 and 2
+# times from width 96 on, on 4 twice at width 64 (docs/speed.md).
+SPEED_BY_CORES = 0.7
 
 
 def group(planned: Sequence[Planned], workers: int) -> list[list[Planned]]:
@@ -22,15 +27,51 @@ def group(planned: Sequence[Planned], workers: int) -> list[list[Planned]]:
     beside the same other runs and ends in the same bits. One worker gets whole populations; several
     get parts of at most an even share.
     """
+    return divide(by_program(planned), workers)
+
+
+def by_program(planned: Sequence[Planned]) -> list[list[Planned]]:
+    """The runs of each program."""
     programs: dict[str, list[Planned]] = {}
     for run in planned:
         programs.setdefault(program(run.config), []).append(run)
-    share = sum(cost(run.config) for run in planned) / (UNITS_PER_WORKER * workers)
+    return list(programs.values())
+
+
+def divide(programs: Sequence[Sequence[Planned]], workers: int) -> list[list[Planned]]:
+    """The runs of programs in units, as `group` gives them."""
+    share = sum(map(unit_cost, programs)) / (UNITS_PER_WORKER * workers)
     units = []
-    for runs in programs.values():
-        parts = 1 if workers == 1 else math.ceil(sum(cost(run.config) for run in runs) / share)
+    for runs in programs:
+        parts = 1 if workers == 1 else math.ceil(unit_cost(runs) / share)
         units += _cut(runs, min(parts, len(runs)))
-    return sorted(units, key=lambda runs: -sum(cost(run.config) for run in runs))
+    return sorted(units, key=unit_cost, reverse=True)
+
+
+def best_workers(costs: UnitCosts, cores: int) -> int:
+    """The number of workers, each with as many of the cores, with which a sweep ends first; the
+    largest of equal ones.
+
+    Many like runs end soonest with a core each. Where a few runs are most of a sweep, as those of
+    the largest budget, the cores of the others would soon be idle.
+    """
+
+    def seconds(workers: int) -> float:
+        used = cores // workers
+        return sum(makespan(phase, workers) for phase in costs(workers)) / used**SPEED_BY_CORES
+
+    shares = {cores // used for used in range(1, cores + 1)}
+    return min(sorted(shares, reverse=True), key=seconds)
+
+
+def makespan(units: Sequence[float], workers: int) -> float:
+    """Seconds until units of so many seconds have ended, each given to the worker that is free
+    first.
+    """
+    free = [0.0] * workers
+    for seconds in units:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
 
 
 def program(config: dict[str, Any]) -> str:
@@ -53,6 +94,11 @@ def cost(config: dict[str, Any]) -> float:
     trunk: for order and balance only.
     """
     return _horizon(config) - _given(config)
+
+
+def unit_cost(runs: Sequence[Planned]) -> float:
+    """The cost of runs that are computed together."""
+    return sum(cost(run.config) for run in runs)
 
 
 def _given(config: dict[str, Any]) -> float:
@@ -83,6 +129,6 @@ def paid(config: dict[str, Any], tokens: float, flops: float) -> float:
     return min(1.0, max(0.0, made) / cost(config))
 
 
-def _cut(runs: list[Planned], parts: int) -> list[list[Planned]]:
+def _cut(runs: Sequence[Planned], parts: int) -> list[list[Planned]]:
     bounds = [len(runs) * part // parts for part in range(parts + 1)]
-    return [runs[start:stop] for start, stop in itertools.pairwise(bounds)]
+    return [list(runs[start:stop]) for start, stop in itertools.pairwise(bounds)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from lm_lab.contracts import Outcome, Unit, UnitRunner
+from lm_lab.contracts import Outcome, Unit, UnitCosts, UnitRunner
 from lm_lab.runs.config import read_config_file
 from lm_lab.runs.durable import make_folder, prepare_workdir
 from lm_lab.runs.locks import Lock
@@ -20,9 +20,9 @@ from lm_lab.runs.status import FINISHED, result_of, run_status
 from lm_lab.runs.sweep import Planned, Row, read_sweep, run_directory, write_table
 from lm_lab.sweeps import forecasts, trunks
 from lm_lab.sweeps.environment import worker_environment
-from lm_lab.sweeps.executors import local
+from lm_lab.sweeps.executors import MakeRunner
 from lm_lab.sweeps.forecasts import Forecasting
-from lm_lab.sweeps.groups import cost, group
+from lm_lab.sweeps.groups import by_program, cost, divide, group, unit_cost
 from lm_lab.sweeps.progress import Counts, Progress
 from lm_lab.sweeps.remaining import Clock
 from lm_lab.sweeps.results import collect, rows_of
@@ -47,16 +47,10 @@ Command = Callable[[Path, Sequence[str]], Sequence[str]]
 """(sweep directory, names of runs of one program) -> the command that finishes those runs, or goes
 on with them.
 """
-MakeRunner = Callable[[str], UnitRunner]
-"""Platform of this machine's devices (cpu, gpu, tpu) -> where units run, as `make` of an executor
-gives it.
-"""
 Review = Callable[[list[Row]], None]
 """What is to raise UserError for runs, none of which has begun, that are no study."""
 Advise = Callable[[Sequence[Planned]], Sequence[str]]
 """The planned runs -> what is weak in their design, a line each."""
-
-LOCAL: MakeRunner = functools.partial(local.make, local.Config())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,15 +77,14 @@ def launch(
     directory: Path,
     resolve: Resolve,
     command: Command,
-    make_runner: MakeRunner = LOCAL,
+    make_runner: MakeRunner,
     review: Review | None = None,
     environment: Callable[[], Mapping[str, Any]] = worker_environment,
     stream: TextIO | None = None,
     forecasting: Forecasting | None = None,
     advise: Advise | None = None,
 ) -> Summary:
-    """Runs what the study's directory is missing with the runner of `make_runner`, by default
-    processes of this machine.
+    """Runs what the study's directory is missing with the runner of `make_runner`.
 
     `environment` describes the workers' versions and devices. Shows its progress on the stream, by
     default stderr. Complete and diverged runs are kept, failed ones are retried. A run that fails
@@ -148,6 +141,8 @@ def _launch(
         ):
             return _gather(directory), []
         found = environment()
+        held = forecasts.held_out(directory, planned, forecasting)
+        runner = make_runner(found["devices"]["platform"], _costs(planned, held))
         write(directory, study, planned, found, rounds)
         if len(planned) < len(study.sweep):
             out.write(
@@ -160,8 +155,6 @@ def _launch(
             out.write("".join(f"caution: {line}\n" for line in advise(planned)))
             out.flush()
         try:
-            runner = make_runner(found["devices"]["platform"])
-            held = forecasts.held_out(directory, planned, forecasting)
             work = _Work(directory, command, runner, planned, held, lock.confirm)
             with pruning or contextlib.nullcontext():
                 started = work.finish(forecasting, out)
@@ -169,6 +162,19 @@ def _launch(
             lock.confirm()
             rows = _gather(directory)
     return rows, started
+
+
+def _costs(planned: Sequence[Planned], held: Sequence[Planned]) -> UnitCosts:
+    """The costs of all units, also of finished ones: a launch after an interruption gets the same
+    workers, so that its runs end in the same bits.
+    """
+    names = {run.name for run in held}
+    phases = ([run for run in planned if run.name not in names], held)
+    stages = [stage for phase in phases for stage in trunks.stages(phase, trunks.is_branch)]
+    programs = [by_program(stage) for stage in stages]
+    return lambda workers: [
+        [unit_cost(unit) for unit in divide(stage, workers)] for stage in programs
+    ]
 
 
 def _check_runs(directory: Path, planned: Sequence[Planned]) -> None:

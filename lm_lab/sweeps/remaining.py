@@ -1,6 +1,5 @@
 """Estimates the time left of a launch, from the seconds of the runs that have ended."""
 
-import heapq
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -8,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
+
+from lm_lab.sweeps.groups import makespan
 
 # Costs within this factor of one another cannot tell a run's fixed seconds from those that grow
 # with its cost.
@@ -65,7 +66,7 @@ class Clock:
             return training + waits
 
         return sum(
-            _makespan([seconds((i, j), unit) for j, unit in enumerate(phase)], self._workers)
+            makespan([seconds((i, j), unit) for j, unit in enumerate(phase)], self._workers)
             for i, phase in enumerate(phases)
         )
 
@@ -95,16 +96,6 @@ def _current(phases: Phases) -> list[tuple[int, int]]:
         if left := [(i, j) for j, unit in enumerate(phase) if any(run.paid < 1 for run in unit)]:
             return left
     return []
-
-
-def _makespan(units: Sequence[float], workers: int) -> float:
-    """Seconds until units of so many seconds have ended, each given to the worker that is free
-    first.
-    """
-    free = [0.0] * workers
-    for seconds in units:
-        heapq.heapreplace(free, free[0] + seconds)
-    return max(free)
 
 
 def seconds_by_cost(runs: Sequence[Part]) -> Callable[[float], float]:

@@ -23,7 +23,7 @@ from lm_lab.runs.sealed import Damaged
 from lm_lab.runs.trust import packages_of, trusting
 from lm_lab.schema import build
 from lm_lab.train import carried, restore
-from lm_lab.train.counters import BRANCHED, fault_of
+from lm_lab.train.counters import ACCUMULATION, BRANCHED, fault_of
 from lm_lab.train.identity import show
 from lm_lab.train.optimizer import Update
 from lm_lab.train.run import BoundRun
@@ -31,7 +31,8 @@ from lm_lab.train.sections import END, decides, differences, key_table
 from lm_lab.types import UserError
 
 KEY, STEP = "config.train.branch_from", "config.train.branch_step"
-TAKEN = ("text", "base", "bytes", "since_log", "final", history.MARK)  # counters that go on
+# counters that go on
+TAKEN = ("text", "base", "bytes", "since_log", "final", ACCUMULATION, history.MARK)
 
 
 class Origin(NamedTuple):

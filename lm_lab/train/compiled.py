@@ -47,9 +47,13 @@ class CompiledProgram(NamedTuple):
         return len(self.hyper["seed"])
 
     def warn(self) -> None:
-        """Says on stderr which rows repeat, and what the mesh does not divide."""
+        """Says on stderr which rows repeat, what the mesh does not divide, and microbatches that
+        were chosen.
+        """
         self.feed.warn_of_repeats(self.program.steps)
-        for line in self.whole:
+        parts, room = self.program.accumulation
+        chosen = f"config.train.microbatches: {parts}, for {(room or 0) / 1e9:,.4g} GB a device"
+        for line in [*self.whole, *([chosen] if room else [])]:
             print(line, file=sys.stderr, flush=True)
 
     def start(self) -> TrainState:

@@ -8,7 +8,7 @@ from lm_lab.contracts import Family, ModelInfo, Objective
 from lm_lab.data import loader
 from lm_lab.engine import sharding
 from lm_lab.engine.nonfinite import POLICIES, Policy, Stop
-from lm_lab.schema import Chosen, choice, module, modules_by_label, section, setting
+from lm_lab.schema import Chosen, Condition, choice, module, modules_by_label, section, setting
 from lm_lab.types import UserError
 
 
@@ -67,7 +67,19 @@ class TrainConfig:
         "row of the batches reads a part of the text of its own, in every epoch from its beginning",
         False,
     )
-    microbatches: int = setting("parts in which a batch's gradient is accumulated", 1, low=1)
+    microbatches: int | None = setting(
+        "parts in which a batch's gradient is accumulated; None: as few as fit into memory_bytes, "
+        "chosen when the run begins and kept",
+        1,
+        low=1,
+    )
+    memory_bytes: float | None = setting(
+        "of a device, that a step may take; None: nine tenths of its memory",
+        None,
+        low=1.0,
+        changes_result=False,
+        read_with=Condition("microbatches None", lambda config: config.microbatches is None),
+    )
     loss_chunk: int | None = setting(
         "positions of each row whose logits are held at once (chunked cross-entropy), for large "
         "vocabularies; the backward pass computes them again; None: all",
@@ -134,10 +146,15 @@ class TrainConfig:
             raise UserError(f"give one of steps, tokens, budget_flops, {found}")
         if (self.branch_from is None) != (self.branch_step is None):
             raise UserError("branch_from and branch_step go together; give both, or neither")
-        if self.batch_size % self.microbatches:
+        if self.batch_size % (self.microbatches or 1):
             raise UserError(
                 f"batch_size {self.batch_size} is not divisible by microbatches {self.microbatches}"
             )
+
+    @property
+    def microbatch_rows(self) -> int:
+        """Rows whose gradient is taken at once; None microbatches are one until they are chosen."""
+        return self.batch_size // (self.microbatches or 1)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from lm_lab.train import program as programs
 from lm_lab.train import state_memory
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.program import Program
+from lm_lab.train.shapes import abstract_examples
 from lm_lab.train.task import Task
 from lm_lab.types import Examples, Hyper, UserError
 
@@ -53,7 +54,7 @@ class Layout(NamedTuple):
         calls = min(train.steps_per_call, self.program.steps)
         examples = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((members, calls, *leaf.shape), leaf.dtype),
-            programs.abstract_examples(task, train.batch_size),
+            abstract_examples(task, train.batch_size),
         )
         return self.engine.step.compile(self.abstract_state(), examples)
 
@@ -68,8 +69,7 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     task, runs = tasks[0], [task.experiment for task in tasks]
     first = task.experiment
     _check_carried(first)
-    rows = first.train.batch_size // first.train.microbatches
-    mesh_fit.check_fit(first.mesh, rows, len(runs), first.data.length)
+    mesh_fit.check_fit(first.mesh, first.train.microbatch_rows, len(runs), first.data.length)
     mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(task)
     mesh_fit.check_split(

@@ -10,6 +10,7 @@ from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.feed import task_scores
 from lm_lab.train.metrics import measure_all
+from lm_lab.train.microbatches import settle
 from lm_lab.train.population import Population, fitted, next_population
 from lm_lab.train.preemption import Preempted, Signals
 from lm_lab.train.run import Run, bind_runs
@@ -38,11 +39,11 @@ def train(runs: Sequence[Run], *, keeps_process: bool = False) -> list[dict[str,
         if any(writer.result is None for writer in writers):
             # The writers wait for the last save as their blocks are left.
             stack.callback(watchdog.begin, "save")
+            watchdog.follow(lambda: _saving(writers))
         while todo := [writer for writer in writers if writer.result is None]:
             population = next_population(todo)
-            compiled = compile_program(
-                fitted([writer.run.task for writer in population.members], len(runs))
-            )
+            tasks = fitted([writer.run.task for writer in population.members], len(runs))
+            compiled = compile_program(settle(tasks, population.accumulation))
             _train(compiled, population, signals, watchdog)
     return [writer.result for writer in writers if writer.result is not None]
 
@@ -171,6 +172,11 @@ def _save(
     _commit(writers)
     for writer, held in zip(writers, compiled.held(state)):
         writer.save(step, held)
+
+
+def _saving(writers: list[RunWriter]) -> int | None:
+    """The step of a save under way."""
+    return next((step for writer in writers if (step := writer.saving) is not None), None)
 
 
 def _commit(writers: list[RunWriter]) -> None:

@@ -11,6 +11,7 @@ from lm_lab.data.loader import Dataset
 from lm_lab.engine import sharding
 from lm_lab.train.feed import open_feed
 from lm_lab.train.layout import Layout, lay_out
+from lm_lab.train.microbatches import settle
 from lm_lab.train.program import Program
 from lm_lab.train.task import Task
 
@@ -34,7 +35,7 @@ def plan(task: Task) -> Plan:
 
     Raises UserError as training does before its first step.
     """
-    task = dataclasses.replace(task, only_plans=True)
+    (task,) = settle([dataclasses.replace(task, only_plans=True)])
     laid = lay_out([task], check_memory=False)
     program = laid.program
     feed = open_feed(task, program, {task.experiment.seed})
@@ -71,7 +72,7 @@ def largest_batch(task_of: TaskOf, changes: dict[str, Any], memory_bytes: float)
     rows of a device.
     """
     first = task_of(changes).experiment
-    unit = sharding.row_unit(first.mesh) * first.train.microbatches
+    unit = sharding.row_unit(first.mesh) * (first.train.microbatches or 1)
     peaks = []
     for rows in (unit, 2 * unit):
         task = task_of({**changes, "train.batch_size": rows})

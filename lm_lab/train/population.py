@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from lm_lab.train.program import Accumulation
 from lm_lab.train.task import Task
 from lm_lab.train.writer import RunWriter
 
@@ -18,6 +19,7 @@ class Population(NamedTuple):
     members: list[RunWriter]
     step: int  # at which all of them begin
     until: int | None  # the step at which further runs join them; None if none do
+    accumulation: Accumulation | None  # that they were trained with; None: they differ, or begin
 
     @property
     def name(self) -> str:
@@ -45,14 +47,15 @@ def next_population(members: Sequence[RunWriter]) -> Population:
     common = first
     while any((step := member.newest(common).step) != common for member in members):
         common = step
+    chosen = {place.accumulation for place in newest}
+    before = chosen.pop() if len(chosen) == 1 else None
     together = {place.population for place in newest if place.step} == {name_of(members)}
     interval = members[0].run.experiment.train.checkpoint_every_steps
     if common == last or (together and last - common <= interval):
-        return Population(list(members), common, None)
+        return Population(list(members), common, None, before)
     behind = [member for member, place in zip(members, newest) if place.step == first]
-    return Population(
-        behind, first, min((place.step for place in newest if place.step > first), default=None)
-    )
+    until = min((place.step for place in newest if place.step > first), default=None)
+    return Population(behind, first, until, before)
 
 
 def fitted(tasks: Sequence[Task], launched: int) -> list[Task]:

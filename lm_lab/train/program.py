@@ -14,7 +14,6 @@ from jax import Array
 
 from lm_lab.compute import conventions, flops, parameters
 from lm_lab.contracts import Model
-from lm_lab.data.records import TEXTS
 from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.carry import CARRY
@@ -28,9 +27,19 @@ from lm_lab.nn.roles import roles, stacked
 from lm_lab.nn.transfer import with_shares
 from lm_lab.optimizers._groups import group_settings
 from lm_lab.train import initial
-from lm_lab.train.experiment import Experiment
+from lm_lab.train.experiment import Experiment, TrainConfig
+from lm_lab.train.shapes import abstract_examples, example_inputs
 from lm_lab.train.task import Task
-from lm_lab.types import ANSWERS, AdapterFunctions, Examples, Hyper, Inputs, PyTree, UserError
+from lm_lab.types import AdapterFunctions, Hyper, PyTree, UserError
+
+
+class Accumulation(NamedTuple):
+    """In how many parts the gradient of a batch is accumulated, and for how much memory that was
+    chosen (microbatches.py).
+    """
+
+    microbatches: int
+    memory_bytes: float | None  # of a device; None: it was not chosen by memory
 
 
 class Program(NamedTuple):
@@ -52,6 +61,7 @@ class Program(NamedTuple):
     targets_per_step: int
     params: dict[str, int]  # by group
     flops_per_token: dict[str, float]  # by convention, "counted" among them
+    accumulation: Accumulation
 
     def merged_params(self, state: TrainState) -> PyTree:
         """The parameters of the model at a state of one run, its adapter merged into them."""
@@ -135,7 +145,13 @@ def assemble(task: Task) -> Program:
     def init(hyper: Hyper, given: Mapping[str, Array]) -> TrainState:
         return begin(hyper, given, draw(hyper, given))
 
-    return Program(init, step, evaluate, test, slots, state, adapter, *sizes)
+    chosen = accumulation(experiment.train)
+    return Program(init, step, evaluate, test, slots, state, adapter, *sizes, chosen)
+
+
+def accumulation(train: TrainConfig) -> Accumulation:
+    """The accumulation of a `train` section."""
+    return Accumulation(train.microbatches or 1, train.memory_bytes)
 
 
 def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -> Step:
@@ -151,7 +167,7 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
             by_layer = jax.tree.map(lambda _: False, by_layer)
         norms = norms_by(task.update.labels(train.norms, about), by_layer)
     step = train_step(
-        accumulate(gradient, train.microbatches),
+        accumulate(gradient, train.microbatches or 1),
         objective.prepare,
         partial(task.update.make, about),
         lambda step: task.update.rate_factor(step, steps),
@@ -208,35 +224,6 @@ def _begin(task: Task, slots: Slots) -> Callable[[Hyper, Mapping[str, Array], Py
         return initial_state(trained, frozen, made, hyper, slots)
 
     return begin
-
-
-def example_inputs(task: Task) -> Inputs:
-    """Shapes and dtypes of the inputs of one row, which initialisation needs. `prepare` is traced
-    for them: called, it would compile each of its operations alone.
-    """
-    key = jax.eval_shape(jax.random.key, 0)
-    return jax.eval_shape(task.objective.prepare, key, abstract_examples(task, 1)).inputs
-
-
-def abstract_examples(task: Task, rows: int) -> Examples:
-    """Shapes and dtypes of `rows` windows of examples."""
-    make, shape, data = jax.ShapeDtypeStruct, (rows, task.window[0]), task.experiment.data
-    records = task.objective_kind.consumes != "stream"
-    segments = make(shape, jnp.int32) if records or data.segmented else None
-    begins = make((rows,), jnp.bool_) if task.experiment.train.carry_state else None
-    examples = Examples(make(shape, jnp.int32), None, segments, begins=begins)  # type: ignore[arg-type]
-    if task.objective_kind.consumes == "pairs":
-        context = (rows, data.context_length or data.length)
-        return examples._replace(
-            context=make(context, jnp.int32), context_segments=make(context, jnp.int32)
-        )
-    alone = (rows, ANSWERS) if task.objective_kind.consumes == "preferences" else (rows,)
-    labels = (rows, TEXTS) if data.pack else alone
-    compares = task.objective_kind.reference is not None
-    return examples._replace(
-        labels=make(labels, jnp.float32) if records else None,
-        reference=make(labels, jnp.float32) if compares else None,
-    )
 
 
 def _count(task: Task, state: TrainState) -> int:

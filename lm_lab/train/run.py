@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from lm_lab.data.text import Texts
 from lm_lab.train.experiment import Experiment
+from lm_lab.train.program import Accumulation
 from lm_lab.train.task import Task, bind
 
 
@@ -28,6 +29,14 @@ class BoundRun(NamedTuple):
     def experiment(self) -> Experiment:
         """The settings, complete."""
         return self.task.experiment
+
+
+class Place(NamedTuple):
+    """A step at which a run can resume, and how it was trained until then."""
+
+    step: int
+    population: str = ""  # the name of the runs that it was trained with (population.name_of)
+    accumulation: Accumulation | None = None  # where microbatches were chosen
 
 
 def bind_runs(runs: Sequence[Run]) -> list[BoundRun]:

@@ -22,8 +22,8 @@ from lm_lab.runs.durable import explained, fsync_tree
 from lm_lab.train.feed import Feed
 from lm_lab.train.preemption import Signals
 from lm_lab.train.program import Program
-from lm_lab.train.run import BoundRun
-from lm_lab.train.writer import Place, RunWriter
+from lm_lab.train.run import BoundRun, Place
+from lm_lab.train.writer import RunWriter
 from lm_lab.types import PyTree, UserError
 
 _SAVES = itertools.count()  # all processes make the same saves, in the same order
@@ -47,6 +47,7 @@ class SharedWriter(RunWriter):
         self.result, self._identity = peers.of_first(enter)
         self._pool = ThreadPoolExecutor(1, "shared-save")
         self._written: Future[None] | None = None
+        self._step = 0  # of the newest save
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -57,6 +58,13 @@ class SharedWriter(RunWriter):
     @property
     def identity(self) -> str:
         return self._identity
+
+    @property
+    def saving(self) -> int | None:
+        written = self._written
+        if written is not None and not written.done():
+            return self._step
+        return super().saving if peers.is_first() else None
 
     def newest(self, at_most: int | None = None) -> Place:
         return peers.of_first(lambda: super(SharedWriter, self).newest(at_most))
@@ -117,7 +125,7 @@ class SharedWriter(RunWriter):
                 fault = f"{draft}: cannot save the checkpoint: {error.strerror or error}"
             peers.post(f"saves/{number}/{peers.index()}", fault)
 
-        self._written = self._pool.submit(finish_here)
+        self._step, self._written = step, self._pool.submit(finish_here)
         if peers.is_first():
             self._write = partial(self._placed, draft, number)
             super().save(step, state)

@@ -15,23 +15,30 @@ from lm_lab.train.program import Program
 from lm_lab.types import UserError
 
 
+def of_a_device(mesh: Mesh) -> float:
+    """The bytes of memory that a device of the mesh has, infinite where it does not say. The
+    devices of a CPU share the machine's memory.
+    """
+    device = mesh.local_devices[0]
+    if device.platform == "cpu":
+        return reading.memory_bytes() / len(mesh.local_devices)
+    return (device.memory_stats() or {}).get("bytes_limit", math.inf)
+
+
 def check(program: Program, mesh: Mesh, zero: int, members: int) -> None:
     """Raises UserError where the states of all members are larger than the memory of their devices.
 
-    Activations, gradients and copies are not counted, as only the compiler knows them. The devices
-    of a CPU share the machine's memory.
+    Activations, gradients and copies are not counted, as only the compiler knows them.
     """
     state = sharding.unbox(program.state)
     placed = sharding.abstract(state, sharding.state_shardings(mesh, program.state, zero))
     own, shared = divide(placed, program.slots)
     each = math.ceil(members / mesh.shape["population"])
     needed = each * bytes_of(own) + bytes_of(shared)
-    devices = mesh.devices.flatten()
-    if devices[0].platform == "cpu":
-        needed, room = needed * len(mesh.local_devices), reading.memory_bytes()
-    else:
-        room = (devices[0].memory_stats() or {}).get("bytes_limit", math.inf)
+    room = of_a_device(mesh)
     if needed > room:
+        if mesh.devices.flat[0].platform == "cpu":
+            needed, room = needed * len(mesh.local_devices), reading.memory_bytes()
         count = sum(leaf.size for leaf in jax.tree.leaves((state.params, state.slots[FROZEN])))
         runs = f" in {members} runs" if members > 1 else ""
         raise UserError(

@@ -221,11 +221,9 @@ class Task:
     @cached_property
     def _references(self) -> References | None:
         """The likelihoods that the objective compares with; None where it asks for none."""
-        if (answers := self.objective_kind.reference) is None:
+        if self.objective_kind.reference is None:
             return None
-        return References(
-            self.experiment, self.model, self.objective, self.adapter, answers, self.initial
-        )
+        return References(self, self.model, self.adapter, self.initial)
 
     @cached_property
     def _training(self) -> Mixed:

@@ -8,7 +8,7 @@ import statistics
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from lm_lab.train.preemption import GOES_ON, RESUME, Signals, exit_code, leave, say
@@ -18,31 +18,54 @@ USUAL, HURRIED = (
     10,
     3,
 )  # times the median of earlier waits: a longer one is a stall; the same after a signal
-STACKS, END = 5, 10  # times that limit: when all stacks are shown; when the process ends
 
 Wait = Literal["step", "loader", "evaluation", "tasks", "save"]
 
 
 class Patience(NamedTuple):
-    """The least limits of a wait in seconds, beyond which it is a stall."""
+    """The least limits of a wait in seconds, beyond which it is a stall, and what follows."""
 
     usual: float  # where the length of earlier waits of the kind is known
     first: float  # for the first wait of a kind
     hurried: float  # after a signal to save and end
+    stacks: int = 5  # times the limit: when all stacks are shown
+    end: int = 10  # times the limit: when the process ends
 
 
-# A save runs beside training, so the time that the loop waits for one says nothing about the next.
+# A save is watched from its start, though training goes on beside it. All stacks are shown with
+# the first word, as a save that hangs is not seen otherwise until the loop waits for it.
 PATIENCE: dict[Wait, Patience] = {
     "step": Patience(60.0, 600.0, 10.0),
     "loader": Patience(60.0, 600.0, 10.0),
     "evaluation": Patience(600.0, 3600.0, 10.0),
     "tasks": Patience(600.0, 3600.0, 10.0),  # an evaluation with tasks
-    "save": Patience(600.0, 600.0, 600.0),
+    "save": Patience(200.0, 600.0, 600.0, stacks=1, end=3),
 }
 
 
+class _Clock:
+    """How long one wait has lasted, and how much of it has been told."""
+
+    def __init__(self) -> None:
+        self.key: object = None  # of the wait; None: nothing is waited for
+        self.stage = 0
+        self.waited = self.hurried = 0.0
+
+    def lasts(self, key: object, passed: float, hurried: bool) -> bool:
+        """Whether the wait `key` lasts since the tick before; another one starts anew."""
+        if key is None or key != self.key:
+            if self.stage:
+                say(f"goes on, after {self.waited:.0f} s")
+            self.key, self.stage = key, 0
+            self.waited = self.hurried = 0.0
+            return False
+        self.waited += passed
+        self.hurried += passed if hurried else 0.0
+        return True
+
+
 class Watchdog:
-    """Inside `with`, a thread that watches the waits of the loop.
+    """Inside `with`, a thread that watches the waits of the loop, and the saves beside it.
 
     A stall is reported in one line; later every thread's stack is shown; at last the process ends
     with the exit code RESUME. After a signal it ends as soon as a wait takes too long, with the
@@ -54,6 +77,7 @@ class Watchdog:
         self._signals = signals
         self._waiting: Wait | None = None
         self._number = 0  # of the wait
+        self._saving: Callable[[], int | None] = lambda: None
         self._seconds: dict[Wait, deque[float]] = defaultdict(lambda: deque(maxlen=99))
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -75,34 +99,41 @@ class Watchdog:
             yield
         finally:
             self._waiting = None
-        self._seconds[what].append(time.monotonic() - begin)
+        if what != "save":  # the loop waits for a part of a save's time; `_watch` takes all of it
+            self._seconds[what].append(time.monotonic() - begin)
 
     def begin(self, what: Wait) -> None:
         """Starts a wait for `what`, until the process ends."""
         self._number += 1
         self._waiting = what
 
+    def follow(self, saving: Callable[[], int | None]) -> None:
+        """Watches saves in the background, too: `saving` gives the step of the one under way."""
+        self._saving = saving
+
     def _watch(self) -> None:
-        number = stage = 0
-        waited = hurried = 0.0
+        waits, saves = _Clock(), _Clock()
         last = time.monotonic()
         while not self._closed.wait(TICK_SECONDS):
             passed, last = min(time.monotonic() - last, 2 * TICK_SECONDS), time.monotonic()
-            what = self._waiting
-            if what is None or self._number != number:
-                if stage:
-                    say(f"goes on, after {waited:.0f} s")
-                number, stage, waited, hurried = self._number, 0, 0.0, 0.0
-                continue
-            waited += passed
-            hurried += passed if self._signals.received else 0.0
-            if hurried >= self._limit(what, True):
-                self._end_by_signal(what)
-            limit = self._limit(what, False)
-            due = sum(waited >= times * limit for times in (1, STACKS, END))
-            if due > stage:
-                stage = due
-                self._tell(what, stage, waited, limit)
+            what, saving = self._waiting, self._saving()
+            if saves.key not in (None, saving):
+                self._seconds["save"].append(saves.waited)
+            self._tick(saves, saving, "save", passed)
+            # Where the loop waits for a save that is under way, that save's time counts.
+            waiting = what is not None and (what != "save" or saving is None)
+            self._tick(waits, self._number if waiting else None, what or "save", passed)
+
+    def _tick(self, clock: _Clock, key: object, what: Wait, passed: float) -> None:
+        if not clock.lasts(key, passed, self._signals.received is not None):
+            return
+        if clock.hurried >= self._limit(what, True):
+            self._end_by_signal(what)
+        limit, patience = self._limit(what, False), PATIENCE[what]
+        due = sum(clock.waited >= times * limit for times in (1, patience.stacks, patience.end))
+        if due > clock.stage:
+            clock.stage = due
+            self._tell(what, due, clock.waited, limit)
 
     def _limit(self, what: Wait, hurried: bool) -> float:
         """Seconds until a wait is a stall."""
@@ -116,18 +147,14 @@ class Watchdog:
         return max(patience.usual, USUAL * statistics.median(known))
 
     def _tell(self, what: Wait, stage: int, waited: float, limit: float) -> None:
-        usual = (
-            f", usually {statistics.median(known):.2g} s" if (known := self._seconds[what]) else ""
-        )
+        known, patience = self._seconds[what], PATIENCE[what]
+        usual = f", usually {statistics.median(known):.2g} s" if known else ""
         words = f"stalled: waiting for the {what} for {waited:.0f} s{usual}"
-        if stage == 1:
-            say(
-                f"{words}; after {STACKS * limit:.0f} s all stacks are shown, after "
-                f"{END * limit:.0f} s the run ends"
-            )
-            return
-        say(words)
-        faulthandler.dump_traceback(2)
+        ahead = [f"after {patience.stacks * limit:.0f} s all stacks are shown"] * (stage == 1)
+        ahead += [f"after {patience.end * limit:.0f} s the run ends"] * (stage < 3)
+        say(f"{words}; {', '.join(ahead)}" if ahead else words)
+        if stage > 1:
+            faulthandler.dump_traceback(2)
         if stage == 3:
             leave(RESUME, f"stalled: ended; {GOES_ON}")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +20,11 @@ from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.status import FINISHED
 from lm_lab.train import branch, carried, identity, step_metrics
 from lm_lab.train.branch import Origin
-from lm_lab.train.counters import BRANCHED, LOST_STEPS, POPULATION, fault_of
+from lm_lab.train.counters import ACCUMULATION, BRANCHED, LOST_STEPS, POPULATION, fault_of, place_of
 from lm_lab.train.feed import Feed
 from lm_lab.train.horizon import check_end
 from lm_lab.train.program import Program
-from lm_lab.train.run import BoundRun
+from lm_lab.train.run import BoundRun, Place
 from lm_lab.train.sections import flat
 from lm_lab.types import PyTree, UserError
 
@@ -32,13 +32,6 @@ logger = logging.getLogger(__name__)
 
 Sums = dict[str, float]
 OTHER = "choose another directory"
-
-
-class Place(NamedTuple):
-    """A step at which a run can resume."""
-
-    step: int
-    population: str  # the name of the runs that it was trained with (population.name_of)
 
 
 class RunWriter:
@@ -123,6 +116,11 @@ class RunWriter:
             self._checkpoints.wait()
 
     @property
+    def saving(self) -> int | None:
+        """The step of the save under way, None where none is; for any thread."""
+        return self._checkpoints.saving if self.result is None else None
+
+    @property
     def identity(self) -> str:
         """The name of the run, by which its checkpoints know it."""
         return self._claim.identity
@@ -142,7 +140,7 @@ class RunWriter:
                     f"{folder}: its manifest was edited ({wrong}); delete that folder to go on "
                     "without it"
                 )
-            place = Place(record.step, record.extra.get(POPULATION, ""))
+            place = place_of(record.step, record.extra)
             newest = newest or place
             if newest.step - place.step > self.run.experiment.train.checkpoint_every_steps:
                 break
@@ -153,7 +151,9 @@ class RunWriter:
     def _start(self, at_most: int | None) -> Place:
         """Where the run begins: at step 0, or as a branch."""
         step = self.run.experiment.train.branch_step or 0
-        return Place(0 if at_most is not None and step > at_most else step, "")
+        if not step or (at_most is not None and step > at_most):
+            return Place(0)
+        return place_of(step, self._origin.extra)
 
     @cached_property
     def _origin(self) -> Origin:
@@ -250,7 +250,9 @@ class RunWriter:
         text, place = feed.dataset.identity, self.run.directory
         remedy = f"go on with the versions in environment.json, or {OTHER}"
         if self._claim.moves_end:
-            self._check_end(program.steps, step, extra)
+            if self._ended is not None and not step:
+                raise UserError(f"{place} is complete and has no checkpoint to go on from; {OTHER}")
+            check_end(self.run, extra.get("steps", program.steps), program.steps, step)
         elif extra.get("steps", program.steps) != program.steps:
             counts = f"{extra['steps']} steps, and the budget now makes {program.steps}"
             raise UserError(f"{place}: its checkpoint is of a run of {counts}; {remedy}")
@@ -264,15 +266,6 @@ class RunWriter:
                 f"{place}: its adapter was trained on other parameters than config.train.initial "
                 "gives now; put those back, or choose another directory"
             )
-
-    def _check_end(self, steps: int, step: int, extra: Mapping[str, Any]) -> None:
-        """Raises UserError where the run cannot end after `steps` steps, having made `step` towards
-        another end.
-        """
-        if self._ended is not None and not step:
-            place = self.run.directory
-            raise UserError(f"{place} is complete and has no checkpoint to go on from; {OTHER}")
-        check_end(self.run, extra.get("steps", steps), steps, step)
 
     def log(
         self, first_step: int, metrics: Mapping[str, np.ndarray], seconds: float, rate: float
@@ -329,18 +322,21 @@ class RunWriter:
         """Commits the state after `step` steps, in the background."""
         if self.result is None:
             lines = self._metrics.sync()
-            clocks = {"seconds": self._seconds, "compile_seconds": self._compile_seconds}
-            counters = {"bytes": self._bytes, **clocks, "since_log": self._since_log}
             extra = {
                 "steps": self._program.steps,
                 "text": self._feed.dataset.identity,
-                **counters,
+                "bytes": self._bytes,
+                "seconds": self._seconds,
+                "compile_seconds": self._compile_seconds,
+                "since_log": self._since_log,
                 "final": self._final,
             }
             extra |= {history.MARK: lines._asdict(), POPULATION: self._population}
             extra |= {"base": self._base} if self._base else {}
             extra |= {BRANCHED: self._branched} if self._branched else {}
             extra |= {LOST_STEPS: self._lost._asdict()} if self._lost.steps else {}
+            if self.run.resolved["train"]["microbatches"] is None:
+                extra |= {ACCUMULATION: self._program.accumulation._asdict()}
             score = self._final["eval/heldout/nll"] if self._evaluated_step == step else None
             self._checkpoints.save(step, state, extra, score, self._write)
 

@@ -21,6 +21,7 @@ from lm_lab.train import program as programs
 from lm_lab.train.compiled import compile_program
 from lm_lab.train.preemption import Preempted
 from lm_lab.train.run import Run
+from lm_lab.train.shapes import abstract_examples
 from lm_lab.train.writer import RunWriter
 from lm_lab.types import UserError
 from tests import tiny
@@ -130,9 +131,7 @@ def flops_of_xla(changes):
         tiny.bound(experiment).objective,
     )
     key = jax.random.key(0)
-    batch = jax.eval_shape(
-        objective.prepare, key, programs.abstract_examples(tiny.bound(experiment), ROWS)
-    )
+    batch = jax.eval_shape(objective.prepare, key, abstract_examples(tiny.bound(experiment), ROWS))
     gradient = gradients(
         tiny.bound(experiment).model, objective, "float32", tiny.bound(experiment).adapter
     )

@@ -49,10 +49,9 @@ if __name__ == "__main__":
     _, name, point, call, *words = sys.argv
     if name == "HANG":
         watchdog.TICK_SECONDS = 0.1
-        watchdog.PATIENCE.update(
-            {what: watchdog.Patience(1.0, 10.0, 1.0) for what in watchdog.PATIENCE}
-        )
-        watchdog.STACKS, watchdog.END = 2, 3
+        for what, patience in watchdog.PATIENCE.items():
+            hasty = patience._replace(usual=1.0, first=10.0, hurried=1.0, end=3)
+            watchdog.PATIENCE[what] = hasty._replace(stacks=min(patience.stacks, 2))
     liveness.BEAT_SECONDS, liveness.LOST_SECONDS = 0.2, 8.0
     interrupt(name, point, int(call))
     sys.argv = ["lm-lab", *words]

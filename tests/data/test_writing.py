@@ -1,13 +1,15 @@
 """A killed build resumes from the files on the disk, and ends in the same bytes."""
 
+import json
+
 import pytest
 
-from lm_lab.data import encoding, store, writing
+from lm_lab.data import encoding, spool, store, writing
 from lm_lab.data.documents import Corpus
 from lm_lab.data.sources import synthetic
 from lm_lab.data.statistics import statistics
 from lm_lab.data.tokenizers import byte, words
-from lm_lab.types import Encoder
+from lm_lab.types import Document, Encoder
 
 CONFIG = synthetic.Config(documents=60, document_bytes=300)
 CODEC = byte.make(byte.Config())
@@ -67,6 +69,35 @@ def test_what_is_on_the_disk_is_kept_unless_it_is_damaged(stopped, tmp_path, dam
     assert not (built.path / "journal.json").exists()
     whole = store.build(Corpus("synthetic", CONFIG), CODEC, tmp_path / "other")
     assert sums(built) == sums(whole)
+
+
+@pytest.mark.parametrize("room", [0, 2500, 2**32])
+def test_what_the_spool_has_no_room_for_is_read_again(stopped, tmp_path, monkeypatch, room):
+    """Also where a killed build goes on in the middle."""
+    _, done = stopped
+    monkeypatch.setattr(spool, "BLOCK_DOCUMENTS", 7)
+    monkeypatch.setattr(spool, "MOST_BYTES", room)
+    codec, calls = counting(CODEC)
+    built = store.build(Corpus("synthetic", CONFIG), codec, tmp_path / "cache")
+    assert sum(calls) == CONFIG.documents - done
+    whole = store.build(Corpus("synthetic", CONFIG), CODEC, tmp_path / "other")
+    assert sums(built) == sums(whole)
+
+
+class Own(str):
+    """A text of a source's own kind."""
+
+
+def test_texts_of_another_kind_and_any_name_are_stored(tmp_path, monkeypatch):
+    """The list of documents is JSON lines as json.dumps writes them."""
+    documents = [Document(f'"{n}\\\n한\udc80', (str, Own)[n % 2](f"text {n}")) for n in range(9)]
+    source = synthetic.SOURCE._replace(documents=lambda _: iter(documents))
+    monkeypatch.setattr(synthetic, "SOURCE", source)
+    monkeypatch.setattr(spool, "BLOCK_DOCUMENTS", 4)
+    built = store.build(Corpus("synthetic", CONFIG), CODEC, tmp_path)
+    lines = (built.path / "documents.jsonl").read_text().splitlines(keepends=True)
+    assert lines == [json.dumps(json.loads(line)) + "\n" for line in lines]
+    assert [json.loads(line)["name"] for line in lines] == [each.name for each in documents]
 
 
 def test_another_build_leaves_it_there(stopped, tmp_path):

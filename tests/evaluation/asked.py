@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 from lm_lab import config as configs
 from lm_lab.runs.config import write_config
 from lm_lab.train import restore
-from lm_lab.train.program import example_inputs
+from lm_lab.train.shapes import example_inputs
 from lm_lab.train.task import Task, bind
 from lm_lab.types import Inputs
 from tests import tiny

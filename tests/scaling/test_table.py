@@ -179,6 +179,7 @@ WRONG = {
     "params must be above zero and finite, not 0": csv("N,D,loss\n0,2e9,3\n"),
     "column 'loss' holds no number": csv("N,D,loss\n1e8,2e9,low\n"),
     "no column is known as loss": csv("N,D\n1e8,2e9\n"),
+    "--columns=tokens=NAME,loss=NAME (in": csv("N,words\n1e8,2e9\n"),
     "could each be loss": csv("N,D,loss,val_loss\n1e8,2e9,3,3\n"),
     "no row has all of": csv("N,D,loss\n1e8,2e9,\n"),
     "columns tokens=NAME:billions": csv("N,D,C,loss\n1e8,2,1.2e18,3\n4e8,8,1.92e19,3\n"),
@@ -203,6 +204,10 @@ def test_what_is_wrong_with_a_table_is_one_line(words, tmp_path):
     [
         ({"parms": "N"}, "did you mean 'params'"),
         ({"params": "M"}, "no column 'M'"),
+        (
+            {"params": "M", "loss": "loss", "tokens": "T:G"},
+            "none of the columns of params=M, tokens",
+        ),
         ({"params": "N:furlongs"}, "'furlongs' is no unit of params"),
     ],
 )

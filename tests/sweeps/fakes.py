@@ -124,6 +124,11 @@ def command_in(folder: Path):
     ]
 
 
+def no_costs(workers):
+    """The costs of the units of a sweep without runs."""
+    return []
+
+
 def wait_for(condition, seconds: float = 120.0):
     """What the condition returns once it is true; a busy machine may take its time."""
     deadline = time.monotonic() + seconds

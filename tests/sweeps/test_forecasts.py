@@ -64,7 +64,7 @@ def start(tmp_path):
             tmp_path / "sweep",
             resolve,
             command,
-            lambda platform: own,
+            lambda platform, costs: own,
             environment=lambda: ENVIRONMENT,
             stream=stream,
             forecasting=fake if forecasting else None,

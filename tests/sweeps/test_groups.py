@@ -1,9 +1,18 @@
 """Units of one program: complete, alike, balanced, and the same at every launch."""
 
+import numpy as np
 import pytest
 
 from lm_lab.sweeps.algebra import param, product
-from lm_lab.sweeps.groups import UNITS_PER_WORKER, cost, group, program
+from lm_lab.sweeps.groups import (
+    SPEED_BY_CORES,
+    UNITS_PER_WORKER,
+    best_workers,
+    cost,
+    group,
+    makespan,
+    program,
+)
 from lm_lab.sweeps.store import plan
 from tests.sweeps.fakes import resolve, study_of
 
@@ -60,3 +69,26 @@ def test_cost_is_flops_else_tokens():
     assert cost(resolve({"train.budget_flops": 1e9})) == 1e9
     assert cost(resolve({"train.tokens": 5000})) == 5000
     assert cost(resolve({})) == 10 * 4 * 64
+
+
+@pytest.mark.parametrize(
+    ("costs", "cores", "workers"),
+    [
+        ([1.0] * 64, 8, 8),  # alike: a core each
+        ([1.0], 8, 1),  # alone: all cores
+        ([1.0] * 3, 8, 4),  # three at a time, each on two cores
+        ([8.0] + [1.0] * 8, 8, 2),  # the others end on half of the cores meanwhile
+        ([100.0, 1.0, 1.0], 8, 1),
+    ],
+)
+def test_a_sweep_gets_the_workers_with_which_it_ends_first(costs, cores, workers):
+    assert best_workers(lambda workers: [costs], cores) == workers
+
+
+def test_no_sweep_takes_longer_than_its_runs_one_after_another():
+    rng = np.random.default_rng(0)
+    for cores in (2, 4, 6, 64):
+        costs = sorted(rng.lognormal(sigma=2, size=rng.integers(1, 40)), reverse=True)
+        workers = best_workers(lambda workers, costs=costs: [costs], cores)
+        seconds = makespan(costs, workers) / (cores // workers) ** SPEED_BY_CORES
+        assert seconds <= sum(costs) / cores**SPEED_BY_CORES * (1 + 1e-9)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lm_lab.cli.main import dispatch
+from lm_lab.contracts import UnitCosts
 from lm_lab.runs.commits import LOCK
 from lm_lab.runs.locks import Lock
 from lm_lab.runs.sweep import read_sweep, run_directory
@@ -30,7 +31,7 @@ ENVIRONMENT = {"command": "lm-lab sweep fake", "devices": {"platform": "cpu"}}
 SWEEP = product(param("model.width", [16, 32, 64]), param("seed", [0, 1]))
 
 
-def two_workers(platform: str) -> LocalProcesses:
+def two_workers(platform: str, costs: UnitCosts) -> LocalProcesses:
     return LocalProcesses(2)
 
 

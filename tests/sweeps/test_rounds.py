@@ -73,7 +73,7 @@ def start(folder, executor, **more):
         folder,
         resolve,
         lambda directory, names: ["true"],
-        lambda platform: executor,
+        lambda platform, costs: executor,
         environment=lambda: {"command": "", "devices": {"platform": "cpu"}},
         stream=io.StringIO(),
     )

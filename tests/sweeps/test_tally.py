@@ -41,7 +41,7 @@ def test_a_result_is_read_a_few_times_however_many_runs_there_are(tmp_path, monk
             tmp_path / str(runs),
             resolve,
             lambda directory, names: ["true"],
-            lambda platform: Stubs(),
+            lambda platform, costs: Stubs(),
             environment=lambda: {"command": "", "devices": {"platform": "cpu"}},
             stream=io.StringIO(),
         )

@@ -27,8 +27,8 @@ def key_of(task):
     not of its program.
     """
     values = dict(task.values)
-    begins = values["train"]["initial"] is not None
-    return groups.program(values | {"train": values["train"] | {"initial": begins}})
+    own = {"initial": values["train"]["initial"] is not None, "memory_bytes": None}
+    return groups.program(values | {"train": values["train"] | own})
 
 
 def assemble_once(task):
@@ -36,7 +36,7 @@ def assemble_once(task):
     key = key_of(task)
     if key not in PROGRAMS:
         PROGRAMS[key] = assemble(task)
-    return PROGRAMS[key]
+    return PROGRAMS[key]._replace(accumulation=program.accumulation(task.experiment.train))
 
 
 def compile_once(tasks):

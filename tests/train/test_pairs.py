@@ -13,8 +13,9 @@ from lm_lab.runs import records
 from lm_lab.train import loop, restore
 from lm_lab.train.compiled import compile_program
 from lm_lab.train.evaluate import evaluate
-from lm_lab.train.program import abstract_examples, assemble
+from lm_lab.train.program import assemble
 from lm_lab.train.run import Run
+from lm_lab.train.shapes import abstract_examples
 from lm_lab.types import UserError
 from tests import tiny
 from tests.pairs import run as of_pairs

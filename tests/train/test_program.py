@@ -11,8 +11,8 @@ from lm_lab import registry
 from lm_lab.compute.flops import count
 from lm_lab.engine.sharding import unbox
 from lm_lab.engine.step import gradients
-from lm_lab.train import program as programs
 from lm_lab.train.program import assemble
+from lm_lab.train.shapes import abstract_examples
 from lm_lab.types import UserError
 from tests import tiny
 from tests.tiny import DEPTH, HEADS, LENGTH, ROWS, WIDTH
@@ -89,7 +89,7 @@ def test_the_count_is_xlas_on_the_unrolled_model(family, monkeypatch):
     state = unbox(assemble(tiny.bound(experiment)).state)
     prepare = tiny.bound(experiment).objective.prepare
     batch = jax.eval_shape(
-        prepare, jax.random.key(0), programs.abstract_examples(tiny.bound(experiment), ROWS)
+        prepare, jax.random.key(0), abstract_examples(tiny.bound(experiment), ROWS)
     )
     arguments = (state.params, batch, jax.random.key(0))
     counted = count(gradient, *arguments)

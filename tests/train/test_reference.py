@@ -17,7 +17,8 @@ from lm_lab.library.planning import Machine, describe
 from lm_lab.runs.config import write_config
 from lm_lab.train import carried, restore
 from lm_lab.train.plan import plan
-from lm_lab.train.program import abstract_examples
+from lm_lab.train.reference import References
+from lm_lab.train.shapes import abstract_examples
 from lm_lab.types import Inputs, UserError
 from tests import tiny
 
@@ -89,6 +90,24 @@ def test_it_is_computed_once_and_again_in_the_same_bits(base, monkeypatch):
         assert np.asarray(task_of(base).examples(2).reference).tobytes() == first.tobytes()
     shutil.rmtree(files[0].parent)
     assert np.asarray(task_of(base).examples(2).reference).tobytes() == first.tobytes()
+
+
+@pytest.mark.parametrize("mesh", [{"data": 2, "fsdp": 2, "zero": 3}, {"data": 4096}])
+def test_a_mesh_gives_the_same_numbers(base, monkeypatch, mesh):
+    """Parameters lie where those that are trained do; a mesh that is not here is not needed."""
+    alone = task_of(base).batches(task_of(base).dataset.train, 0).records.reference
+    shutil.rmtree(cache_directory().with_name("references"))
+    computed, places = References._computed, set()
+
+    def seen(self, batches, params, mesh):
+        places.update(str(leaf.sharding.spec) for leaf in jax.tree.leaves(params))
+        return computed(self, batches, params, mesh)
+
+    monkeypatch.setattr(References, "_computed", seen)
+    task = task_of(base, {"mesh": mesh})
+    there = task.batches(task.dataset.train, 0).records.reference
+    np.testing.assert_allclose(there, alone, rtol=10 * tiny.ROUNDING)
+    assert any("fsdp" in place and "data" in place for place in places) == ("zero" in mesh)
 
 
 def test_a_plan_counts_the_pass_and_computes_nothing(base, monkeypatch):

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from lm_lab.runs import records
-from lm_lab.train import loop
+from lm_lab.train import loop, microbatches
 from lm_lab.train.preemption import Preempted
 from lm_lab.train.writer import RunWriter
 from tests.train.launched import THREE, Killed, assert_same, kill_at, newest, runs_in
@@ -37,6 +37,21 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits(tmp_path, monkeypatc
             kill_at(patch, 1, after=True)
             with pytest.raises(Killed):
                 loop.train(runs)
+    loop.train(runs)
+    assert_same(runs, undisturbed[:1])
+
+
+def test_microbatches_that_were_chosen_stay_where_there_is_more_memory(
+    tmp_path, monkeypatch, undisturbed
+):
+    runs = runs_in(tmp_path, **{"train.microbatches": None})
+    with monkeypatch.context() as patch:
+        patch.setattr(microbatches, "fewest", lambda parts, peak, room: 1)  # a program at hand
+        kill_at(patch, 2, after=True)
+        with pytest.raises(Killed):
+            loop.train(runs)
+    monkeypatch.delattr(microbatches, "fewest")  # nothing is chosen any more
+    monkeypatch.setattr(microbatches, "FILLED", 2.0)
     loop.train(runs)
     assert_same(runs, undisturbed[:1])
 

@@ -20,7 +20,9 @@ def events(monkeypatch):
     seen = []
     monkeypatch.setattr(watchdog, "TICK_SECONDS", 0.005)
     monkeypatch.setattr(
-        watchdog, "PATIENCE", {k: Patience(*(x / 1000 for x in v)) for k, v in PATIENCE.items()}
+        watchdog,
+        "PATIENCE",
+        {k: Patience(*(x / 1000 for x in v[:3]), *v[3:]) for k, v in PATIENCE.items()},
     )
     monkeypatch.setattr(watchdog, "say", seen.append)
     monkeypatch.setattr(watchdog.faulthandler, "dump_traceback", lambda _: seen.append("stacks"))
@@ -35,7 +37,8 @@ def hangs(dog, what, until):
 
 @pytest.mark.parametrize("what", PATIENCE)
 def test_a_wait_without_end_is_named_shown_and_ended(events, what, monkeypatch):
-    monkeypatch.setitem(watchdog.PATIENCE, what, watchdog.PATIENCE["step"])  # the shortest
+    shortest = watchdog.PATIENCE["step"]
+    monkeypatch.setitem(watchdog.PATIENCE, what, shortest._replace(first=shortest.usual))
     with Watchdog(SimpleNamespace(received=None)) as dog:
         with dog.waits(what):
             pass  # what it usually takes
@@ -61,6 +64,24 @@ def test_what_takes_its_usual_time_is_no_stall_and_recovery_is_told(events):
         assert events == []
         hangs(dog, "step", lambda: events)
         wait_for(lambda: str(events[-1]).startswith("goes on, after "))
+
+
+def test_a_save_that_hangs_beside_training_is_named_with_stacks_and_ended(events, monkeypatch):
+    monkeypatch.setitem(watchdog.PATIENCE, "save", PATIENCE["save"]._replace(first=0.06))
+    saving: list[int | None] = [10]
+    with Watchdog(SimpleNamespace(received=None)) as dog:
+        dog.follow(lambda: saving[0])
+        while len(events) < 2:
+            with dog.waits("step"):
+                time.sleep(0.01)
+        hangs(dog, "save", lambda: any(event[0] == RESUME for event in events))
+        saving[0] = None
+        wait_for(lambda: str(events[-1]).startswith("goes on, after "))
+    first, shown, again, dumped, end, _ = events
+    assert first.startswith("stalled: waiting for the save for 0 s; after 0 s the run ends")
+    assert again.startswith("stalled: waiting for the save for ")
+    assert shown == dumped == "stacks"
+    assert end == (RESUME, "stalled: ended; the same command goes on from what is stored")
 
 
 def test_no_limit_is_known_at_first_and_compiling_has_none(events):

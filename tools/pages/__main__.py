@@ -6,6 +6,8 @@
 tools/docs calls it in an environment that has Sphinx.
 """
 
+import gc
+import importlib.metadata
 import os
 import re
 import shutil
@@ -15,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lm_lab.runs.records import usable_cores
-from tools.pages import commands, errors, keys, layers, names, papers
+from tools.pages import commands, errors, examples, keys, layers, names, papers
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
@@ -26,6 +28,7 @@ REFERENCE: dict[str, Callable[[], str]] = {
     "names": names.page,
     "commands": commands.page,
     "errors": errors.page,
+    "examples": examples.page,
     "layers": layers.page,
     "papers": papers.page,
 }
@@ -33,6 +36,7 @@ NAVIGATION = {  # caption -> pages, from the root of the repository
     "Begin": ["docs/tour", "docs/install", "docs/notebooks/index", "docs/recipes"],
     "Guides": [
         *("docs/concepts", "docs/running", "docs/studies", "docs/library", "docs/extending"),
+        "docs/reference/examples",
         *("docs/models", "docs/evaluation", "docs/sources", "docs/data", "docs/conversion"),
     ],
     "Reference": [
@@ -47,11 +51,14 @@ NAVIGATION = {  # caption -> pages, from the root of the repository
     ],
     "The house": ["CONTRIBUTING", "docs/reference/layers", "CHANGELOG"],
 }
-QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true", "XLA_FLAGS": "--xla_cpu_opt_preset=FAST_COMPILE"}
+# tiny programs are compiled with few optimisations, and in one piece
+QUICK = ["--xla_cpu_opt_preset=FAST_COMPILE", "--xla_cpu_parallel_codegen_split_count=1"]
+OLDER_EMITTERS = "--xla_cpu_use_fusion_emitters=false"  # a third of the time; gone from JAX 0.11 on
 COPIED = ("README.md", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "experiments")
 
 
 def main() -> None:
+    gc.disable()  # syntax trees are millions of objects that live to the end
     stage()
     if "--reference" not in sys.argv:
         sys.exit(sphinx())
@@ -92,17 +99,23 @@ def navigation() -> str:
 
 def sphinx() -> int:
     """Runs Sphinx on STAGE, with warnings as errors; its exit code. Notebooks are executed beside
-    one another, a core each, and their tiny programs are compiled with few optimisations.
+    one another, a core each.
     """
     words = ["-b", "html", "-W", "--keep-going", "-q", "-c", str(ROOT / "docs")]
     words += ["-j", str(len(usable_cores())), "-d", str(BUILD / "doctrees")]
     words += [str(STAGE), str(BUILD / "site")]
-    environ = QUICK | os.environ
     command = [sys.executable, "-m", "sphinx", *words]
-    code = subprocess.run(command, cwd=ROOT, env=environ).returncode
+    code = subprocess.run(command, cwd=ROOT, env=quick() | os.environ).returncode
     if code == 0:
         print(f"site: {BUILD / 'site' / 'index.html'}")
     return code
+
+
+def quick() -> dict[str, str]:
+    """The environment in which the tiny programs of notebooks compile in the least time."""
+    release = importlib.metadata.version("jax").split(".")
+    older = [OLDER_EMITTERS] if (int(release[0]), int(release[1])) < (0, 11) else []
+    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true", "XLA_FLAGS": " ".join([*QUICK, *older])}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The page of errors: every UserError that the code can raise, with its remedy and its place."""
 
 import ast
+import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import lm_lab
 from tools.pages.markdown import code, plain, table, trees
@@ -62,32 +64,69 @@ def _folder(fault: Fault) -> str:
 
 
 def faults() -> Iterator[Fault]:
-    """Every `UserError(...)` of the package, in the order of its files."""
+    """Every UserError, or error of a kind of it, of the package, in the order of its files."""
     for name, tree in trees(PACKAGE).items():
-        for function in [tree, *_functions(tree)]:
-            names = _texts(function)
-            for node in _own(function):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == "UserError":
-                    message = _message(node.args[0], names) if node.args else ""
-                    yield Fault(" ".join(message.split()), name, node.lineno)
+        functions = _functions(tree) if any(map(_is_fault, ast.walk(tree))) else []
+        constants = _texts(list(_own(tree))) if functions else {}
+        for function in functions:
+            own = list(_own(function))
+            calls = [node for node in own if _is_fault(node)]
+            names = constants | _texts(own) if calls else {}
+            for node in calls:
+                parts = [_message(part, names) for part in node.args]
+                message = "; ".join(part for part in parts if any(map(str.isalpha, part)))
+                message = re.sub("…+", "…", " ".join(message.split()))
+                yield Fault(message, name, node.lineno)
 
 
 def _functions(tree: ast.AST) -> list[ast.AST]:
-    return [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    """A file and the functions in it, at any depth."""
+    inside = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [tree, *inside]
+
+
+def _is_fault(node: ast.AST) -> TypeGuard[ast.Call]:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in kinds(PACKAGE)
+    )
+
+
+@cache
+def kinds(package: Path) -> set[str]:
+    """UserError, and the classes that the package derives from it."""
+    classes = [
+        node
+        for tree in trees(package).values()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    ]
+    return {
+        "UserError",
+        *(each.name for each in classes if "UserError" in map(ast.unparse, each.bases)),
+    }
 
 
 def _own(function: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a function, without those of functions inside it."""
-    for child in ast.iter_child_nodes(function):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield child
-            yield from _own(child)
+    """The nodes of a function in the order of the text, without functions inside it."""
+    ahead = [function]
+    while ahead:
+        node = ahead.pop()
+        children = [
+            child
+            for child in ast.iter_child_nodes(node)
+            if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        if node is not function:
+            yield node
+        ahead += reversed(children)
 
 
-def _texts(function: ast.AST) -> dict[str, ast.expr]:
+def _texts(nodes: list[ast.AST]) -> dict[str, ast.expr]:
     """The texts that a function gives to a name once, by name: a message may be put together."""
     found: dict[str, list[ast.expr]] = {}
-    for node in _own(function):
+    for node in nodes:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             found.setdefault(node.targets[0].id, []).append(node.value)
     return {name: values[0] for name, values in found.items() if len(values) == 1}
@@ -100,7 +139,7 @@ def _message(node: ast.expr, names: dict[str, ast.expr]) -> str:
             return text
         case ast.JoinedStr(values=parts):
             return "".join(_message(part, names) for part in parts)
-        case ast.FormattedValue(value=ast.Call(func=ast.Name(id="suggest"))):
+        case ast.FormattedValue(value=ast.Call(func=ast.Name(id="suggest" | "_near"))):
             return "did you mean …? (or all that is known)"
         case ast.FormattedValue(value=ast.Name(id=name)) | ast.Name(id=name) if name in names:
             text = _message(names[name], {key: names[key] for key in names if key != name})

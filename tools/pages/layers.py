@@ -79,8 +79,9 @@ def drawing() -> str:
     boxes = "".join(_row(line, number * (HEIGHT + GAP)) for number, line in enumerate(lines))
     height = len(lines) * (HEIGHT + GAP)
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="The layers, top first" '
-        f'style="width:100%;font:12px sans-serif" fill="none" stroke="currentColor">{boxes}</svg>'
+        f'<div class="drawing"><svg viewBox="0 0 {WIDTH} {height}" role="img" '
+        'aria-label="The layers, top first" style="width:100%;font:12px sans-serif" '
+        f'fill="none" stroke="currentColor">{boxes}</svg></div>'
     )
 
 

@@ -1,6 +1,7 @@
 """What the pages share: Markdown, and the code of the package as syntax trees."""
 
 import ast
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -33,14 +34,14 @@ def fenced(text: str, language: str = "text") -> str:
     return f"```{language}\n{text.strip(chr(10))}\n```\n"
 
 
-MARKS = "\\`*_[]<>$#"
-
-
-def plain(text: str, marks: str = MARKS) -> str:
+def plain(text: str) -> str:
     """Text of which nothing is read as Markdown."""
-    for mark in marks:
-        text = text.replace(mark, f"\\{mark}")
-    return text
+    return re.sub(r"[\\`*_\[\]<>$#]", r"\\\g<0>", text)
+
+
+def with_code(text: str) -> str:
+    """Text of which nothing is read as Markdown but what stands as code in it."""
+    return re.sub(r"(`[^`]*`)|[*_\[\]<>$#]", lambda found: found[1] or f"\\{found[0]}", text)
 
 
 def anchor(name: str) -> str:

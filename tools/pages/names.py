@@ -8,7 +8,7 @@ from typing import Any
 
 import lm_lab
 from lm_lab import contracts
-from tools.pages.markdown import anchor, code, fenced, plain, table
+from tools.pages.markdown import anchor, code, fenced, plain, table, with_code
 
 OPENING = """# Every public name
 
@@ -38,7 +38,7 @@ def _link(name: str) -> str:
 
 def _first(name: str) -> str:
     text = " ".join((inspect.getdoc(getattr(lm_lab, name)) or "").split()).split(". ")[0]
-    return plain(text, "*_[]<>$#")
+    return with_code(text)
 
 
 def _about(name: str) -> Iterator[str]:
@@ -94,11 +94,7 @@ def prose(docstring: str) -> str:
 
 
 def _paragraph(text: str) -> str:
-    return (
-        fenced(text)
-        if re.search(r"^\s*\S+ {2,}\S", text, re.MULTILINE)
-        else plain(text, "*_[]<>$#")
-    )
+    return fenced(text) if re.search(r"^\s*\S+ {2,}\S", text, re.MULTILINE) else with_code(text)
 
 
 def contract_classes() -> list[type]:

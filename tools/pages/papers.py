@@ -46,8 +46,9 @@ def index() -> dict[str, list[tuple[str, str]]]:
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             text, name = path.read_text(), str(path.relative_to(ROOT))
-            sentences = list(_sentences(text))
-            for paper in dict.fromkeys([*ARXIV.findall(text), *DOI.findall(text)]):
+            named = dict.fromkeys([*ARXIV.findall(text), *DOI.findall(text)])
+            sentences = list(_sentences(text)) if named else []
+            for paper in named:
                 said = next((sentence for sentence in sentences if paper in sentence), "")
                 found.setdefault(paper, {})[name] = said
     return {paper: list(places.items()) for paper, places in found.items()}

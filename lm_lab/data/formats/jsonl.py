@@ -10,6 +10,7 @@ from lm_lab.data.faults import fault
 from lm_lab.data.formats import Format, Reading, Record
 from lm_lab.data.formats._lines import numbered
 
+_decode = json.JSONDecoder().raw_decode  # as json.loads, which looks for white space first
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -36,7 +37,9 @@ def object_of(text: str) -> dict[str, Any]:
     it is none, or holds half of a surrogate pair, which is no character.
     """
     try:
-        record = json.loads(text)
+        record, end = _decode(text) if text.startswith("{") else (None, -1)
+        if end != len(text):  # white space around it, another kind, or more behind it
+            record = json.loads(text)
     except json.JSONDecodeError as error:
         reason = f"is not JSON ({error.msg}, column {error.colno}); mend the line"
         raise ValueError(reason) from None

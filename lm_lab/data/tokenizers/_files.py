@@ -1,6 +1,6 @@
 """Files of tokenizers that are made elsewhere, and what may be wrong with any of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lm_lab.runs import reading
@@ -27,6 +27,19 @@ def content(where: str, path: str | Path) -> bytes:
             f"{where}: a pointer of Git LFS, and not the file itself; bring it with git lfs pull"
         )
     return data
+
+
+def check_bytes(where: str, texts: Iterable[bytes], needed: Iterable[int]) -> None:
+    """Raises UserError, which begins with `where`, if no token stands for one of the bytes alone:
+    what its text has of them would be lost.
+    """
+    alone = {text[0] for text in texts if len(text) == 1}
+    missing = [value for value in needed if value not in alone]
+    if missing:
+        raise UserError(
+            f"{where}: has no token for byte 0x{missing[0]:02x}, so not every text could be "
+            f"encoded; {AGAIN}"
+        )
 
 
 def texts_of_ids(where: str, texts: Mapping[int, bytes]) -> list[bytes]:

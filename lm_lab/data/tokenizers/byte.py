@@ -15,6 +15,7 @@ _BYTES = [bytes([value]) for value in range(256)]
 WORDS = np.array(
     [byte.isalnum() or byte == b"_" or byte[0] > 127 for byte in _BYTES] + [False], np.uint8
 )
+IN_UTF8 = [value for value in range(0xF5) if value not in (0xC0, 0xC1)]  # that occur in UTF-8
 SENTENCE_ENDS = np.array([byte in b".!?\n" for byte in _BYTES] + [True])
 
 

@@ -153,6 +153,8 @@ def _opened(content: bytes, where: str) -> tuple[dict[str, Any], bool, dict[str,
         is_bytes = _is_byte_level(facts)
         special = {t["content"]: t["id"] for t in facts.get("added_tokens") or () if t["special"]}
         texts = _texts(facts, _letters() if is_bytes else None)
+    if is_bytes:
+        _files.check_bytes(where, texts.values(), byte.IN_UTF8)
     return facts, is_bytes, special, _files.texts_of_ids(where, texts)
 
 

@@ -81,6 +81,7 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
     except ValueError as error:
         raise UserError(f"config.data.tokenizer.pattern: no regular expression ({error})") from None
     texts = _files.texts_of_ids(where, {rank: text for text, rank in ranks.items()} | {end: b""})
+    _check_gaps(where, {*ranks.values(), end})
     dtype = np.min_scalar_type(len(texts) - 1)
 
     def encode(text: str) -> np.ndarray:
@@ -124,20 +125,31 @@ def _ranks(where: str, content: bytes) -> dict[bytes, int]:
             continue
         try:
             token, rank = line.split()
-            ranks[base64.b64decode(token, validate=True)] = int(rank)
+            text, rank_of_text = base64.b64decode(token, validate=True), int(rank)
         except (ValueError, binascii.Error):
             raise UserError(
                 f"{where}: line {number} is not a token in base64 and its rank; {_files.AGAIN}"
             ) from None
-    missing = [value for value in range(256) if bytes([value]) not in ranks]
-    if missing:
-        raise UserError(
-            f"{where}: has no token for byte 0x{missing[0]:02x}, so not every text could be "
-            f"encoded; {_files.AGAIN}"
-        )
+        if text in ranks:
+            raise UserError(
+                f"{where}: line {number} has the token of rank {ranks[text]} again; {_files.AGAIN}"
+            )
+        ranks[text] = rank_of_text
+    _files.check_bytes(where, ranks, range(256))
     if min(ranks.values()) < 0 or len(set(ranks.values())) < len(ranks):
         raise UserError(f"{where}: two tokens have one rank, or one is negative; {_files.AGAIN}")
     return ranks
+
+
+def _check_gaps(where: str, used_ids: set[int]) -> None:
+    """Raises UserError for a rank that no token has, as in a file that lost a line; that of
+    end_of_document is used.
+    """
+    if missing := sorted(set(range(max(used_ids))) - used_ids):
+        raise UserError(
+            f"{where}: no token has the rank {missing[0]}; {_files.AGAIN}, or, if that is the id "
+            "of its special token, name it in config.data.tokenizer.end_id"
+        )
 
 
 def _pattern(config: Config, ranks: dict[bytes, int]) -> tuple[str, int]:

@@ -1,19 +1,26 @@
 """Where the runs of a sweep are computed, one executor per file."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 
 from lm_lab import registry
-from lm_lab.contracts import Unit, UnitRunner
+from lm_lab.contracts import Unit, UnitCosts, UnitRunner
 from lm_lab.schema import build
 
+MakeRunner = Callable[[str, UnitCosts], UnitRunner]
+"""(platform of this machine's devices: cpu, gpu or tpu; costs of the units) -> where they run."""
 
-def choose(name: str, settings: Mapping[str, object]) -> Callable[[str], UnitRunner]:
-    """The executor of a name, or dotted path, with these settings: a function of the platform of
-    this machine's devices. Raises UserError for one that does not exist, or a wrong setting.
+
+def choose(name: str, settings: Mapping[str, object]) -> MakeRunner:
+    """The executor of a name, or dotted path, with these settings. Raises UserError for one that
+    does not exist, or a wrong setting.
     """
     executor = registry.load("sweeps.executors", name, "executor")
-    return functools.partial(executor.make, build(executor.Config, settings, "executor"))
+    config = build(executor.Config, settings, "executor")
+
+    def make(platform: str, costs: UnitCosts) -> UnitRunner:
+        return executor.make(executor.resolve(config, platform, costs), platform)
+
+    return make
 
 
 def next_ready(waiting: Sequence[Unit], is_idle: bool) -> Unit | None:

@@ -12,11 +12,12 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
-from lm_lab.contracts import Executor, Outcome, Unit
+from lm_lab.contracts import Executor, Outcome, Unit, UnitCosts
 from lm_lab.runs.durable import explained, make_folder
 from lm_lab.runs.records import usable_cores
 from lm_lab.schema import setting
 from lm_lab.sweeps.executors import next_ready
+from lm_lab.sweeps.groups import best_workers
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 20.0  # from the request to end until the kill: time to commit a checkpoint
@@ -30,7 +31,10 @@ class Config:
     """The settings of the executor."""
 
     workers: int | None = setting(
-        "runs at a time; None: one a core, or one on an accelerator", None, low=1
+        "processes at a time, which share the cores evenly; None: as many as end the sweep first, "
+        "one a core where runs are alike, fewer where a few are most of it; one on an accelerator",
+        None,
+        low=1,
     )
 
 
@@ -81,7 +85,14 @@ class LocalProcesses:
 
 def make(config: Config, platform: str) -> LocalProcesses:
     """The executor. An accelerator gets one worker, whose runs share it."""
-    return LocalProcesses(config.workers or (len(usable_cores()) if platform == "cpu" else 1))
+    return LocalProcesses(config.workers or 1)
+
+
+def resolve(config: Config, platform: str, costs: UnitCosts) -> Config:
+    """The settings with the number of workers with which the sweep ends first."""
+    if config.workers or platform != "cpu":
+        return config
+    return Config(workers=best_workers(costs, len(usable_cores())))
 
 
 def core_slots(workers: int) -> list[str]:
@@ -180,4 +191,4 @@ def _signal(processes: list[subprocess.Popen[bytes]], number: signal.Signals) ->
                 os.killpg(process.pid, number)
 
 
-EXECUTOR = Executor(Config, make)
+EXECUTOR = Executor(Config, make, resolve)

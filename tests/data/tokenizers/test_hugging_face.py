@@ -114,6 +114,21 @@ def test_another_kind_is_refused(file, parts, message):
         hugging_face.make(changed(file, **parts))
 
 
+def test_a_byte_without_a_letter_is_named(file):
+    """The letters of bytes that UTF-8 never has may be missing."""
+    model = json.loads(file.read_text())["model"]
+    for letter, is_needed in (("\u00fe", False), ("\u0120", True)):
+        pieces = [piece for piece in model["vocab"] if letter not in piece]
+        merges = [merge for merge in model["merges"] if letter not in "".join(merge)]
+        vocab = {piece: number for number, piece in enumerate(pieces)}
+        config = changed(file, model=model | {"vocab": vocab, "merges": merges})
+        if is_needed:
+            with pytest.raises(UserError, match=rf"{file}: has no token for byte 0x20, so not"):
+                hugging_face.make(config)
+        else:
+            assert hugging_face.make(config).decode([1]) == pieces[1]
+
+
 def test_a_missing_or_broken_file_is_named(file):
     for content, message in ((b"{", "not a tokenizer.json"), (None, "cannot read: No such file")):
         file.unlink()

@@ -12,7 +12,7 @@ import pytest
 
 from lm_lab.contracts import Unit
 from lm_lab.runs.records import usable_cores
-from lm_lab.sweeps.executors import local
+from lm_lab.sweeps import executors
 from lm_lab.sweeps.executors.local import LocalProcesses, core_slots, explain, last_words
 from tests.sweeps.fakes import alive, wait_for
 
@@ -203,10 +203,15 @@ def test_no_orphans_however_the_launcher_ends(tmp_path, number):
         assert time.monotonic() - began < 5
 
 
-def test_an_accelerator_gets_one_worker_and_a_cpu_one_a_core():
-    assert local.make(local.Config(), "gpu").workers == 1
-    assert local.make(local.Config(), "cpu").workers == len(usable_cores())
-    assert local.make(local.Config(workers=3), "gpu").workers == 3
+def test_an_accelerator_gets_one_worker_and_a_cpu_one_a_core_for_runs_alike():
+    def workers(platform: str, alike: int, **settings: int) -> int:
+        make = executors.choose("local", settings)
+        return make(platform, lambda workers: [[1.0] * alike]).workers
+
+    assert workers("gpu", 64) == 1
+    assert workers("cpu", 64 * len(usable_cores())) == len(usable_cores())
+    assert workers("cpu", 1) == 1
+    assert workers("gpu", 64, workers=3) == workers("cpu", 1, workers=3) == 3
     assert 1 <= len(usable_cores()) <= (os.cpu_count() or 1)
 
 

@@ -12,7 +12,7 @@ import pytest
 from lm_lab.sweeps import process
 from lm_lab.sweeps.executors import choose, ray
 from lm_lab.types import UserError
-from tests.sweeps.fakes import alive, wait_for
+from tests.sweeps.fakes import alive, no_costs, wait_for
 
 pytestmark = [
     pytest.mark.processes,
@@ -25,13 +25,13 @@ pytestmark = [
 def cluster():
     """A Ray of two cores, to which this process is connected."""
     module = pytest.importorskip("ray")
-    choose("ray", {})("cpu")
+    choose("ray", {})("cpu", no_costs)
     yield module
     module.shutdown()
 
 
 def tasks(**settings):
-    return choose("ray", {"workers": 2, **settings})("cpu")
+    return choose("ray", {"workers": 2, **settings})("cpu", no_costs)
 
 
 def by_name(outcomes):

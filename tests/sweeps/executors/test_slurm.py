@@ -8,7 +8,7 @@ import pytest
 from lm_lab.sweeps.executors import choose, slurm
 from lm_lab.types import UserError
 from tests.sweeps.executors import one_node
-from tests.sweeps.fakes import wait_for
+from tests.sweeps.fakes import no_costs, wait_for
 
 pytestmark = [
     pytest.mark.processes,
@@ -29,7 +29,7 @@ def commands(cluster, monkeypatch):
 
 
 def arrays(**settings):
-    return choose("slurm", {"workers": 4, "poll_seconds": 0.1, **settings})("cpu")
+    return choose("slurm", {"workers": 4, "poll_seconds": 0.1, **settings})("cpu", no_costs)
 
 
 def test_outcomes_say_how_and_why(unit, tmp_path):
