@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_lab.schedules import constant, cosine, linear, same_rates, step_decay, wsd
+from lm_lab.schedules import constant, cosine, inverse_sqrt, linear, same_rates, step_decay, wsd
 from lm_lab.types import UserError
 
 STEPS = 100
@@ -86,3 +86,12 @@ def test_the_rate_is_halved_after_each_epoch_from_the_fourth_on():
     found = schedule.factor(config, jnp.arange(epochs * steps), epochs * steps)
     wanted = [0.5 ** max(0, epoch - 3) for epoch in range(epochs)]
     np.testing.assert_array_equal(found, np.repeat(wanted, steps).astype(np.float32))
+
+
+def test_the_rate_is_halved_at_four_times_the_warm_up_however_long_the_run_is():
+    schedule = inverse_sqrt.SCHEDULE
+    config = schedule.Config(warmup_steps=2000)
+    steps = np.array([499, 1999, 7999, 31_999])
+    found = schedule.factor(config, jnp.asarray(steps), 32_000)
+    np.testing.assert_array_equal(found, [0.25, 1, 0.5, 0.25])
+    assert same_rates(schedule, config, 8000, 32_000, until=8000)

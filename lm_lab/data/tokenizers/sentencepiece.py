@@ -10,6 +10,7 @@ import hashlib
 import io
 import itertools
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -76,12 +77,20 @@ def learn(config: Config, texts: Iterable[str]) -> bytes:
             minloglevel=2,
         )
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[-200:]
         raise UserError(
-            f"config.data.tokenizer.pieces: {config.pieces} cannot be learnt from this text "
-            f"({reason})"
+            f"config.data.tokenizer.pieces: {config.pieces} cannot be learnt from this text; "
+            f"{_remedy(str(error))}"
         ) from None
     return model.getvalue()
+
+
+def _remedy(message: str) -> str:
+    """What to do about an error of the library's trainer."""
+    if least := re.search(r"required_chars\. \d+ vs (\d+)", message):
+        return f"its characters and the bytes need {least[1]}; raise it"
+    if most := re.search(r"value <= (\d+)", message):
+        return f"the most for it is {most[1]}; lower it, or give more text"
+    return f"give other text ({' '.join(message.split())[-200:]})"
 
 
 def _cut(line: str) -> Iterable[str]:

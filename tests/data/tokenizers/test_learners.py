@@ -79,6 +79,16 @@ def test_hangul_by_letter():
     assert len(tokenizer.encode("뷁")) == 3  # a syllable that was never seen
 
 
-def test_too_many_pieces_are_refused():
-    with pytest.raises(UserError, match=r"config\.data\.tokenizer\.pieces: 5000 cannot be learnt"):
-        sentencepiece.learn(sentencepiece.Config(pieces=5000), iter(TRAINED))
+@pytest.mark.parametrize(
+    "pieces, remedy",
+    [
+        (5000, r"the most for it is \d+; lower it"),
+        (260, r"characters and the bytes need \d+; raise"),
+    ],
+)
+def test_pieces_that_the_text_has_not_are_refused(pieces, remedy):
+    named = (
+        rf"config\.data\.tokenizer\.pieces: {pieces} cannot be learnt from this text; .*{remedy}"
+    )
+    with pytest.raises(UserError, match=named):
+        sentencepiece.learn(sentencepiece.Config(pieces=pieces), iter(TRAINED))

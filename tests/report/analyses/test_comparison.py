@@ -139,6 +139,15 @@ def test_a_lead_is_hedged_by_what_was_not_searched(kept, hedge):
     assert all(said.startswith(text.TRIED) == hedged for said in answer[1:3])
 
 
+def test_compute_that_is_off_its_budget_is_said():
+    def noticed(factor):
+        more = [row | {"flops": row["flops"] * factor} for row in rows()]
+        return [notice.title for notice in text.notices(analyse(more, SETTINGS))]
+
+    assert "Unequal compute" in noticed(1.1)
+    assert "Unequal compute" not in noticed(0.96)
+
+
 def test_one_rate_alone_is_said_and_not_drawn(tmp_path):
     single = [row for row in rows() if row["optimizer.peak_rate"] == 1]
     assert [notice.title for notice in text.notices(analyse(single, SETTINGS))] == [

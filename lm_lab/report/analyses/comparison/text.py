@@ -7,6 +7,7 @@ from lm_lab.report.analyses.comparison.records import Cell, Multiplier, Results
 from lm_lab.report.page import Headline, Notice
 
 TRIED = "Of the runs that were tried: "
+UNEQUAL = 0.05  # share by which the compute of a cell may differ from its budget without a word
 
 
 def answer(results: Results) -> list[str]:
@@ -257,13 +258,30 @@ def notices(results: Results) -> list[Notice]:
                 f"The best may lie beyond for {formatting.listed(edges)}.",
             )
         )
-    made += _at_the_end(results)
+    made += [*_unequal(results), *_at_the_end(results)]
     if results.missing:
         names = formatting.listed(list(results.missing))
         made.append(
             Notice("Not at every budget", f"No complete run at some budget of {names}.", bad=True)
         )
     return made
+
+
+def _unequal(results: Results) -> list[Notice]:
+    """A warning of contenders whose runs took another compute than their budget."""
+    found = [
+        f"{cell.arm} at {formatting.power(cell.budget)} took {100 * abs(share):.0f} % "
+        f"{'more' if share > 0 else 'less'}"
+        for cell in results.cells
+        if abs(share := cell.flops / cell.budget - 1) > UNEQUAL
+    ]
+    if not found:
+        return []
+    words = (
+        f"Of the budget's compute {formatting.listed(found)}. A budget is rounded to whole calls "
+        "of train.steps_per_call steps: lower that, or compare at larger budgets."
+    )
+    return [Notice("Unequal compute", words)]
 
 
 def _at_the_end(results: Results) -> list[Notice]:
