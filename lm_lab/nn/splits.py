@@ -49,6 +49,8 @@ def to_experts(x_BECD: Array) -> Array:
     """
     if not is_split("expert"):
         return x_BECD
+    # Where it comes from is said for its gradient, which XLA would sum over all devices instead.
+    x_BECD = spmd.with_logical_constraint(x_BECD, ("batch", None, None, None))
     return spmd.with_logical_constraint(x_BECD, ("expert_rows", "expert", None, None))
 
 
