@@ -1,4 +1,4 @@
-"""The peak rate falls with the square root of the step, behind the warm-up (1706.03762).
+"""The peak rate, which falls with the square root of the step after the warm-up (1706.03762).
 
 The rate of a step does not depend on the length of the run, unless the warm-up is a share of it.
 """
