@@ -14,7 +14,8 @@ from lm_lab.types import PyTree
 Axes = tuple[str, ...]  # of a mesh
 Rules = Mapping[str, Axes]  # by logical axis; one without axes is whole on each device
 
-ROWS: Axes = ("replica", "data", "fsdp", "expert")  # the axes over which a batch is split
+# the axes over which a batch is split; stages last, as nn/pipeline.py cuts rows
+ROWS: Axes = ("replica", "data", "fsdp", "expert", "pipeline")
 SPLIT = 1  # the stages of ZeRO: the optimizer's state is split over "data",
 GRADIENTS = 2  # and gradients,
 PARAMETERS = 3  # and parameters
@@ -27,7 +28,7 @@ def rules(zero: int, kind: str) -> Rules:
     stage = {"optimizer": SPLIT, "gradients": GRADIENTS, "parameters": PARAMETERS}[kind]
     width: Axes = ("fsdp", "data") if zero >= stage else ("fsdp",)
     others: dict[str, Axes] = {"inner": ("tensor",), "vocab": ("tensor",), "expert": ("expert",)}
-    return {"batch": ROWS, "width": width, **others}
+    return {"batch": ROWS, "layers": ("pipeline",), "width": width, **others}
 
 
 class Undivided(NamedTuple):

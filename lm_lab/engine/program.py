@@ -80,8 +80,8 @@ class Compiled:
     called, once for each shape of the examples, so that compiling and running are timed apart.
     """
 
-    def __init__(self, jitted: Any, mesh: Mesh) -> None:
-        self.jitted, self._mesh = jitted, mesh
+    def __init__(self, jitted: Any, mesh: Mesh, microbatches: int | None = None) -> None:
+        self.jitted, self._mesh, self._microbatches = jitted, mesh, microbatches
         self.programs: dict[Any, stages.Compiled] = {}  # by the shapes of the examples
 
     def is_ready(self, examples: PyTree) -> bool:
@@ -93,7 +93,7 @@ class Compiled:
         wherever it is compiled, so that JAX's cache on disk gives a notebook what a run has
         compiled.
         """
-        with sharding.use(self._mesh):
+        with sharding.use(self._mesh, self._microbatches):
             lowered = self.jitted.lower(state, examples)
         self.programs[_shapes(examples)] = compiled = lowered.compile()
         return compiled
@@ -119,18 +119,24 @@ class CompiledEngine(NamedTuple):
     batch: Batch
 
 
-def jit(engine: Engine, mesh: Mesh, placed: TrainState) -> CompiledEngine:
-    """The engine on a mesh, with the state's leaves `placed` there."""
+def jit(
+    engine: Engine, mesh: Mesh, placed: TrainState, microbatches: int | None = None
+) -> CompiledEngine:
+    """The engine on a mesh, with the state's leaves `placed` there, and batches that go through its
+    stages in `microbatches`.
+    """
     inputs = (placed, sharding.examples_sharding(mesh))
     init = jax.jit(
         lambda hyper, given: sharding.unbox(engine.init(hyper, given)), out_shardings=placed
     )
     read = sharding.everywhere(mesh)
     step = jax.jit(engine.step, in_shardings=inputs, out_shardings=(placed, read), donate_argnums=0)
-    evaluate = jit_evaluate(engine.evaluate, mesh)
-    return CompiledEngine(Compiled(init, mesh), Compiled(step, mesh), evaluate, engine.batch)
+    evaluate = jit_evaluate(engine.evaluate, mesh, microbatches)
+    compiled_step = Compiled(step, mesh, microbatches)
+    return CompiledEngine(Compiled(init, mesh), compiled_step, evaluate, engine.batch)
 
 
-def jit_evaluate(evaluate: Evaluate, mesh: Mesh) -> Compiled:
+def jit_evaluate(evaluate: Evaluate, mesh: Mesh, microbatches: int | None = None) -> Compiled:
     """An evaluation on a mesh."""
-    return Compiled(jax.jit(evaluate, out_shardings=sharding.everywhere(mesh)), mesh)
+    jitted = jax.jit(evaluate, out_shardings=sharding.everywhere(mesh))
+    return Compiled(jitted, mesh, microbatches)

@@ -16,12 +16,12 @@ from jax.sharding import PartitionSpec as P
 from lm_lab.engine import placement
 from lm_lab.engine.placement import ROWS
 from lm_lab.engine.placement import unbox as unbox
-from lm_lab.engine.state import FROZEN, Slots, TrainState, divide, unite
-from lm_lab.schema import setting
+from lm_lab.engine.state import Slots, TrainState, divide, unite
+from lm_lab.nn import pipeline
+from lm_lab.schema import Condition, setting
 from lm_lab.types import PyTree, UserError
-from lm_lab.values import first_few
 
-AXES = ("population", "replica", "data", "fsdp", "expert", "sequence", "tensor")
+AXES = ("population", "replica", "pipeline", "data", "fsdp", "expert", "sequence", "tensor")
 
 # The logical axes of activations; those of parameters and of all that is stored: placement.rules.
 RULES = (
@@ -30,6 +30,8 @@ RULES = (
     ("expert", "expert"),
     ("vocab", "tensor"),
     ("length", "sequence"),
+    ("stage", "pipeline"),
+    ("member", "population"),
 )
 
 
@@ -44,6 +46,18 @@ class Config:
     population: int = _devices("devices over which the members of a population are spread")
     replica: int = _devices(
         "devices over which the batch alone is split: copies of the rest, over the slowest links"
+    )
+    pipeline: int = _devices(
+        "devices over which layers are divided into stages (1811.06965), and the batch outside of "
+        "them"
+    )
+    pipeline_microbatches: int | None = setting(
+        "parts of a batch that go through the stages one after another; None: four times as many "
+        "as stages, or as the rows allow",
+        None,
+        low=1,
+        changes_result=False,
+        read_with=Condition("pipeline above 1", lambda config: config.pipeline > 1),
     )
     data: int = _devices("devices over which the batch is split, and what zero says")
     zero: int = setting(
@@ -83,6 +97,11 @@ class Config:
         """Devices over which the rows of a batch are split."""
         return math.prod(self.sizes[axis] for axis in ROWS)
 
+    @property
+    def least_rows(self) -> int:
+        """Rows of the smallest batch that goes through the mesh, which divides all others."""
+        return self.row_devices // self.pipeline * (self.pipeline_microbatches or self.pipeline)
+
 
 def provide_devices(config: Config, processes: int = 1) -> None:
     """Splits the CPU into this process's part of the devices that the mesh asks for; the number of
@@ -105,91 +124,28 @@ def make_mesh(config: Config) -> Mesh:
     return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
 
 
-def check_fit(config: Config, rows: int, members: int, length: int = 0) -> None:
-    """Raises UserError where the mesh does not divide the rows of a (micro)batch, the positions of
-    a row, or the members.
-    """
-    if rows % config.row_devices:
-        raise UserError(
-            f"config.mesh: {_listed(config, ROWS)} do not divide the {rows} rows of a microbatch; "
-            "change config.train.batch_size or the mesh"
-        )
-    if length % config.sequence:
-        raise UserError(
-            f"config.mesh.sequence {config.sequence} does not divide the {length} positions of a "
-            "row; change it, or config.data.length"
-        )
-    if members % config.population:
-        raise UserError(
-            f"config.mesh.population {config.population} does not divide the {members} runs; "
-            "set it to 1"
-        )
+def microbatches(config: Config, rows: int) -> int | None:
+    """Parts in which the rows of a batch go through the stages; None where they cannot."""
+    asked = config.pipeline_microbatches
+    inner = rows * config.pipeline // config.row_devices
+    rounds = pipeline.rounds_of(inner, config.pipeline, asked)
+    return None if rounds is None else rounds * config.pipeline
 
 
-def _listed(config: Config, axes: tuple[str, ...]) -> str:
-    used = [axis for axis in axes if config.sizes[axis] > 1 or axis in ("data", "fsdp")]
-    return " x ".join(f"{axis} {config.sizes[axis]}" for axis in used)
+def row_unit(config: Config) -> int:
+    """The number of rows by multiples of which batches grow evenly on every device."""
+    return (
+        config.row_devices
+        // config.pipeline
+        * (config.pipeline_microbatches or pipeline.most_microbatches(config.pipeline))
+    )
 
 
-def check_split(config: Config, state: TrainState, heads: int | None) -> None:
-    """Raises UserError where an axis of the mesh was asked for and splits nothing, or splits heads
-    unevenly.
-
-    `state` is abstract and boxed. `whole` lists the dimensions that an axis does not divide.
-    """
-    held = (state.params, state.slots[FROZEN])
-    leaves = jax.tree_util.tree_leaves_with_path(unbox(held))
-    attends = any("attention" in jax.tree_util.keystr(path) for path, _ in leaves)
-    if heads is not None and attends and heads % config.tensor:
-        raise UserError(
-            f"config.mesh.tensor {config.tensor} does not divide config.model.heads {heads}; "
-            "lower it"
-        )
-    placed = placement.state_places(state, config.zero, config.sizes)
-    params = (placed.params, placed.slots[FROZEN])
-    for axis in ("fsdp", "expert", "tensor"):
-        count = config.sizes[axis]
-        if count > 1 and not placement.splits(params, axis):
-            left = (each for _, each in placement.undivided(params) if each.mesh_axis == axis)
-            sizes = {(each.logical, each.size) for each in left}
-            listed = ", ".join(f"{name} {size}" for name, size in sorted(sizes)) or "none"
-            raise UserError(
-                f"config.mesh.{axis} {count} divides no dimension of the parameters that it is "
-                f"to split ({listed}); choose a divisor, or set it to 1"
-            )
-    _check_zero(config, placed)
-
-
-def _check_zero(config: Config, placed: TrainState) -> None:
-    if not config.zero:
-        return
-    if config.data == 1:
-        raise UserError(
-            f"config.mesh.zero {config.zero} says what config.mesh.data splits, which is 1; raise "
-            "data, or leave zero out"
-        )
-    if not placement.splits((placement.beside_params(placed), placed.params), "data"):
-        raise UserError(
-            f"config.mesh.zero {config.zero}: config.mesh.data {config.data} divides no width of "
-            "what is stored, or nothing is stored; choose a divisor, or leave zero out"
-        )
-
-
-def whole(config: Config, state: TrainState) -> list[str]:
-    """A line for each dimension that an axis was to split and does not divide, and whose parameters
-    are therefore whole along that axis.
-
-    `state` is abstract and boxed.
-    """
-    placed = placement.state_places(state, config.zero, config.sizes)
-    found: dict[placement.Undivided, list[str]] = {}
-    for path, each in placement.undivided(placed.params):
-        found.setdefault(each, []).append(path)
-    return [
-        f"config.mesh.{each.mesh_axis} {each.devices} does not divide {each.logical} {each.size} "
-        f"of {first_few(paths)}: whole on each of its devices"
-        for each, paths in found.items()
-    ]
+def bubble(config: Config, rows: int) -> float:
+    """The share of a step in which a stage has no microbatch of the rows of a batch."""
+    parts = microbatches(config, rows)
+    assert parts is not None  # check_fit
+    return (config.pipeline - 1) / (parts + config.pipeline - 1)
 
 
 def gradient_places(config: Config, boxed: PyTree) -> Callable[[PyTree], PyTree] | None:
@@ -347,12 +303,13 @@ def anywhere(flag: bool, mesh: Mesh) -> bool:
 
 
 @contextmanager
-def use(mesh: Mesh) -> Iterator[None]:
-    """The context in which functions are traced for the mesh: their logical axes mean its axes.
+def use(mesh: Mesh, microbatches: int | None = None) -> Iterator[None]:
+    """The context in which functions are traced for the mesh: their logical axes mean its axes, and
+    batches go through its stages in so many `microbatches` (`pipeline_microbatches`).
 
     A function traced outside of it is another program to JAX, and is compiled again. One device
     needs no rules for logical axes.
     """
     rules = nn.logical_axis_rules(RULES) if mesh.size > 1 else nullcontext()
-    with jax.set_mesh(mesh), rules:
+    with jax.set_mesh(mesh), rules, pipeline.microbatches(microbatches):
         yield

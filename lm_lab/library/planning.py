@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from lm_lab.compute.conventions import CONVENTIONS
 from lm_lab.data.loader import Split
+from lm_lab.engine import sharding
 from lm_lab.library.pace import Pace
 from lm_lab.nn.stack import POLICIES
 from lm_lab.train.experiment import Experiment
@@ -41,7 +42,7 @@ def describe(experiment: Experiment, plan: Plan, machine: Machine) -> list[str]:
         )
         lines.append(_row(name, f"{value:,.0f}", formula))
     lines += ["data", *_data(plan)]
-    lines += ["run", *_run(plan, machine)]
+    lines += ["run", *_run(plan, machine), *_stages(experiment, plan.program.accumulation)]
     lines += [f"bytes a device ({experiment.mesh.devices} in the mesh)", *_bytes(plan)]
     lines += [f"  {line}" for line in plan.whole]
     return [*lines, "collectives in a step", *_collectives(plan, machine)]
@@ -66,6 +67,18 @@ def _run(plan: Plan, machine: Machine) -> list[str]:
         _row("time", pace.time(total), pace.words),
         _row("time of a step", pace.time(program.flops_per_step), "computing, at the same pace"),
     ]
+
+
+def _stages(experiment: Experiment, accumulation: Accumulation) -> list[str]:
+    mesh = experiment.mesh
+    if mesh.pipeline == 1:
+        return []
+    rows = experiment.train.batch_size // accumulation.microbatches
+    words = (
+        f"of a step idle, {sharding.microbatches(mesh, rows)} microbatches in {mesh.pipeline} "
+        "stages; in no other figure"
+    )
+    return [_row("bubble", f"{sharding.bubble(mesh, rows):.3g}", words)]
 
 
 def _microbatches(accumulation: Accumulation) -> list[str]:

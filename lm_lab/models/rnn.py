@@ -11,6 +11,7 @@ from jax import Array
 from lm_lab.contracts import Family
 from lm_lab.nn import transfer
 from lm_lab.nn.cells import Name
+from lm_lab.nn.dropout import Dropout
 from lm_lab.nn.linear import WIDEST, Embedding, Linear, OutputBias, constrain
 from lm_lab.nn.norm import Kind, Norm
 from lm_lab.nn.recurrent import Implementation, Recurrent
@@ -89,7 +90,7 @@ class Block(nn.Module):
             if cfg.bidirectional
             else self._recurrent(cfg.width)(y, segments)
         )
-        y = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))(y)
+        y = Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))(y)
         return constrain(x_BLD + transfer.entering(cfg, y) if cfg.residual else y), None
 
     def _both_ways(self, x_BLD: Array, segments: SegmentInfo) -> Array:
@@ -119,7 +120,7 @@ class Model(nn.Module):
             cfg.vocab, cfg.width, transfer.embedding_scale(cfg), limit=cfg.initial_limit
         )
         self.segments = Segments(reverse=cfg.bidirectional)
-        self.drop = nn.Dropout(cfg.dropout)
+        self.drop = Dropout(cfg.dropout)
         self.layers = repeat(self, Block, cfg.depth, cfg)(cfg)
         if cfg.norm is not None:
             self.norm = Norm(cfg.norm)

@@ -15,6 +15,7 @@ from lm_lab.contracts import AttentionGeometry, Family
 from lm_lab.nn import scans, transfer
 from lm_lab.nn.attention import Attention, AttentionShape, Kernel, bounded
 from lm_lab.nn.attention_info import AttentionInfo, CausalInfo
+from lm_lab.nn.dropout import Dropout
 from lm_lab.nn.feed_forward import FeedForward
 from lm_lab.nn.linear import WIDEST, Embedding, Linear, constrain
 from lm_lab.nn.norm import Kind, Norm
@@ -208,7 +209,7 @@ class Block(nn.Module):
         cfg = self.cfg
         branches = cfg.depth * (1 if cfg.hidden is None else 2)
         scale = branches**-0.5 * transfer.branch_scale(cfg)  # they add up to unit variance at first
-        drop = nn.Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
+        drop = Dropout(cfg.dropout, deterministic=not self.has_rng("dropout"))
         mixed = drop(self._mix(cfg.make_norm("mixer_norm")(x_BLD), segments, view, scale))
         x_BLD += transfer.entering(cfg, mixed)
         if cfg.hidden is not None:
@@ -278,7 +279,7 @@ class Model(nn.Module):
         groups, leftover = cfg.groups
         self.embed = Embedding(cfg.vocab, cfg.width, transfer.embedding_scale(cfg))
         self.segments = Segments(cfg.convolution)
-        self.drop = nn.Dropout(cfg.dropout)
+        self.drop = Dropout(cfg.dropout)
         if groups:
             self.causal_info = CausalInfo(cfg.window)
             self.positions = cfg.positions.module(cfg.sizes)

@@ -36,8 +36,8 @@ class CausalConvolution(nn.Module):
         y_BLD = x_BLD * weights[:, -1]
         for i in range(reach):
             term = padded[:, i : i + length] * weights[:, i]
-            if segments.same_segment is not None:
-                term = jnp.where(segments.same_segment[i][..., None], term, 0)
+            if segments.same_segment_WBL is not None:
+                term = jnp.where(segments.same_segment_WBL[i][..., None], term, 0)
             y_BLD += term
         if self.bias:
             y_BLD += bias_param(self, features, "inner", "recurrent").astype(x_BLD.dtype)

@@ -18,6 +18,7 @@ from flax.linen import spmd
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
+from lm_lab.nn.dropout import is_kept
 from lm_lab.nn.roles import Parameter, Part, Role
 from lm_lab.types import UserError
 
@@ -94,6 +95,7 @@ class Linear(nn.Module):
         "other"  # the part of the model; unused for a readout and a router, whose role says it
     )
     limit: float | None = None
+    rows: int = 0  # the axis of x that rows of a batch lie along
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -101,11 +103,31 @@ class Linear(nn.Module):
         part = PARTS.get(self.role, self.part)
         shape = (x.shape[-1], self.features)
         kernel = _param(self, "kernel", Role("kernel", part), init, _axes(self.role), shape)
-        y = _adapted(self, x, kernel, checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT))
+        y = self._adapted(x, kernel, checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT))
         if self.bias:
             first, axis = _bias_init(self.limit), _axes(self.role)[1]
             y += bias_param(self, self.features, axis, part, init=first).astype(x.dtype)
         return y
+
+    def _adapted(self, x: Array, kernel: Array, y: Array) -> Array:
+        """y, which is x @ kernel, plus the term drop(x) @ down @ up of each low-rank adapter
+        (2106.09685).
+
+        An adapter's `keep` is 1 - the dropout rate, used if there is a dropout key.
+        """
+        adapters = self.variables.get("lora", {})
+        if not adapters:
+            return y
+        total = y
+        for _, adapter in sorted(adapters.items()):
+            dropped = _dropped(self, x, adapter.get("keep"), self.rows)
+            low = matmul(dropped, adapter["down_kernel"].astype(x.dtype))
+            delta = low @ adapter["up_kernel"].astype(x.dtype)
+            if "magnitude" in adapter:
+                gain = _gain(kernel, adapter).astype(x.dtype)
+                delta = (gain - 1) * y + gain * delta
+            total += adapter["weight"].astype(x.dtype) * delta if "weight" in adapter else delta
+        return checkpoint_name(total, PRODUCT)
 
 
 class Kernel(nn.Module):
@@ -165,28 +187,6 @@ class Kernels(nn.Module):
         return _adapted_kernel(self, kernel).astype(dtype)
 
 
-def _adapted(module: nn.Module, x: Array, kernel: Array, y: Array) -> Array:
-    """y, which is x @ kernel, plus the term drop(x) @ down @ up of each low-rank adapter of the
-    module (2106.09685).
-
-    An adapter's `keep` is 1 - the dropout rate, used if there is a dropout key.
-    """
-    adapters = module.variables.get("lora", {})
-    if not adapters:
-        return y
-    total = y
-    for _, adapter in sorted(adapters.items()):
-        low = matmul(
-            _dropped(module, x, adapter.get("keep")), adapter["down_kernel"].astype(x.dtype)
-        )
-        delta = low @ adapter["up_kernel"].astype(x.dtype)
-        if "magnitude" in adapter:
-            gain = _gain(kernel, adapter).astype(x.dtype)
-            delta = (gain - 1) * y + gain * delta
-        total += adapter["weight"].astype(x.dtype) * delta if "weight" in adapter else delta
-    return checkpoint_name(total, PRODUCT)
-
-
 def _adapted_kernel(module: nn.Module, kernel: Array) -> Array:
     """The adapted kernel itself, without dropout, for a kernel [... in, out] that is in several
     products.
@@ -215,11 +215,11 @@ def _gain(kernel: Array, adapter: Any) -> Array:
     return adapter["magnitude"] / lax.stop_gradient(jnp.sqrt((adapted * adapted).sum(-2)))
 
 
-def _dropped(module: nn.Module, x: Array, keep: Array | None) -> Array:
+def _dropped(module: nn.Module, x: Array, keep: Array | None, rows: int) -> Array:
     if keep is None or not module.has_rng("dropout"):
         return x
-    is_kept = jax.random.bernoulli(module.make_rng("dropout"), keep.astype(jnp.float32), x.shape)
-    return jnp.where(is_kept, x / keep.astype(x.dtype), 0)
+    kept = is_kept(module.make_rng("dropout"), keep.astype(jnp.float32), x.shape, rows)
+    return jnp.where(kept, x / keep.astype(x.dtype), 0)
 
 
 @jax.custom_vjp

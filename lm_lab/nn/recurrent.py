@@ -68,7 +68,7 @@ class Recurrent(nn.Module):
             return fused(self.reverse, x_BLD, input_kernel, state_kernel, biases[0])
         # Time becomes the leading axis before the product, as the stream is narrower than the
         # gates.
-        x_LBG = Linear(*gates, part="recurrent", limit=self.limit, name="input")(
+        x_LBG = Linear(*gates, part="recurrent", limit=self.limit, rows=1, name="input")(
             x_BLD.swapaxes(0, 1)
         )
         start = tuple(jnp.zeros((x_BLD.shape[0], size), jnp.float32) for _ in range(cell.states))
@@ -94,12 +94,12 @@ class Recurrent(nn.Module):
 
     def _is_fused(self, dtype: Any, marks: Marks | None) -> bool:
         can = self.cell == "lstm" and self.bias and dtype == jnp.float32 and marks is None
-        can &= jax.default_backend() == "gpu"
+        can &= jax.default_backend() == "gpu" and not is_split("stage")  # cudnn's has no vmap
         if self.kernel == "cudnn" and not can:
             raise UserError(
                 "config.model.recurrent_kernel cudnn needs an NVIDIA GPU, cell lstm with bias, "
-                "float32 in "
-                "config.precision.compute and rows without segments; choose auto"
+                "float32 in config.precision.compute, rows without segments and no "
+                "config.mesh.pipeline; choose auto"
             )
         return can and self.kernel != "plain"
 

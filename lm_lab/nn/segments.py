@@ -24,7 +24,7 @@ class SegmentInfo(NamedTuple):
     reverse_resets_BL: Array | None = None  # the same for a recurrence from the end of the row
     # bool[W-1, B, L]: whether the tokens W-1, ..., 1 places before are of the token's own segment;
     # None: all are
-    same_segment: Array | None = None
+    same_segment_WBL: Array | None = None
 
 
 def segment_ids(inputs: Inputs) -> SegmentInfo:

@@ -1,5 +1,6 @@
 """What layers do where the mesh splits an axis that they mix: the length of a row, or experts."""
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -14,19 +15,25 @@ from lm_lab.types import PyTree
 ANY = P.UNCONSTRAINED
 
 
-def _axis(logical: str) -> str | None:
+def axis_of(logical: str) -> str | None:
     """The axis of the mesh of the context that splits a logical axis of activations; None where it
     is whole.
     """
     axis = dict(nn.get_logical_axis_rules()).get(logical)
-    if not isinstance(axis, str):
-        return None
-    return axis if jax.sharding.get_abstract_mesh().shape.get(axis, 1) > 1 else None
+    return axis if isinstance(axis, str) and size_of(logical) > 1 else None
+
+
+def size_of(logical: str) -> int:
+    """Devices of the mesh of the context over which a logical axis of activations is split."""
+    axes = dict(nn.get_logical_axis_rules()).get(logical) or ()
+    sizes = jax.sharding.get_abstract_mesh().shape
+    names = (axes,) if isinstance(axes, str) else axes
+    return math.prod(sizes.get(axis, 1) for axis in names)
 
 
 def is_split(logical: str) -> bool:
     """Whether the mesh of the context splits a logical axis of activations."""
-    return _axis(logical) is not None
+    return axis_of(logical) is not None
 
 
 def whole_length(x_BM: Array) -> Array:
@@ -42,6 +49,8 @@ def to_experts(x_BECD: Array) -> Array:
     """
     if not is_split("expert"):
         return x_BECD
+    # Where it comes from is said for its gradient, which XLA would sum over all devices instead.
+    x_BECD = spmd.with_logical_constraint(x_BECD, ("batch", None, None, None))
     return spmd.with_logical_constraint(x_BECD, ("expert_rows", "expert", None, None))
 
 
@@ -67,7 +76,7 @@ def along_length(
 
     Where the length is whole, it is the scan alone.
     """
-    axis = _axis("length")
+    axis = axis_of("length")
     if axis is None:
         return scan(shared, start, *tokens)
     parts = jax.sharding.get_abstract_mesh().shape[axis]
@@ -86,7 +95,8 @@ def along_length(
         local,
         in_specs=(P(), P(), *[P(None, axis)] * len(tokens)),
         out_specs=(P(None, axis), P()),
-        axis_names={axis},
+        # those of vmaps too, whose parts of an array must be known here
+        axis_names={axis, *filter(None, map(axis_of, ("member", "stage")))},
         check_vma=False,
     )
     return along(shared, start, *tokens)

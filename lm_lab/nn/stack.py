@@ -8,7 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.linear import PRODUCT
+from lm_lab.nn.pipeline import Pipeline
+from lm_lab.nn.splits import is_split
 from lm_lab.types import PyTree, UserError
 
 DEEPEST = 2**14  # layers
@@ -74,6 +77,11 @@ def repeat(parent: nn.Module, block: type[nn.Module], depth: int, cfg: LayersCon
         )
     if cfg.remat != "none":
         block = nn.remat(block, policy=POLICIES[cfg.remat], prevent_cse=not cfg.scan)
+    draws = _draws(parent, cfg.dropout)
+    if is_split("stage") and not (parent.is_initializing() or is_decoding(parent)):
+        return lambda *args, **settings: Pipeline(
+            partial(block, *args, parent=None, **settings), depth, cfg.scan, draws
+        )
     layers = nn.scan(
         block,
         variable_axes={"params": 0, "cache": 0, "losses": 0, "lora": 0},
@@ -84,7 +92,7 @@ def repeat(parent: nn.Module, block: type[nn.Module], depth: int, cfg: LayersCon
         metadata_params={nn.PARTITION_NAME: "layers"},
         # If True, Flax traces a block twice and draws random numbers in the second trace. Where
         # nothing is drawn, one trace gives the same program in half the time.
-        check_constancy_invariants=_draws(parent, cfg.dropout),
+        check_constancy_invariants=draws,
     )
     return (
         layers

@@ -11,6 +11,7 @@ from jax import Array
 from lm_lab.nn import transfer
 from lm_lab.nn.attention import Attention, AttentionShape, Kernel
 from lm_lab.nn.attention_info import AttentionInfo
+from lm_lab.nn.dropout import Dropout
 from lm_lab.nn.experts import Experts, Grouping, Mixture
 from lm_lab.nn.feed_forward import GATED, Activation, FeedForward
 from lm_lab.nn.linear import WIDEST, Embedding, Linear, OutputBias, constrain
@@ -290,8 +291,8 @@ class Block(nn.Module):
         kernel = self.cfg.attention_kernel
         return Attention(shape, self.init_scale, kernel, cross, scope, name=name)
 
-    def _dropout(self) -> nn.Dropout:
-        return nn.Dropout(self.cfg.dropout, deterministic=not self.has_rng("dropout"))
+    def _dropout(self) -> Dropout:
+        return Dropout(self.cfg.dropout, deterministic=not self.has_rng("dropout"))
 
 
 class Group(nn.Module):
@@ -327,7 +328,7 @@ class TransformerModel(nn.Module):
         self.embed = Embedding(cfg.vocab, cfg.width, scale * transfer.embedding_scale(cfg))
         sizes = cfg.sizes._replace(bidirectional=bidirectional)
         self.positions = cfg.positions.module(sizes)
-        self.drop = nn.Dropout(cfg.dropout)
+        self.drop = Dropout(cfg.dropout)
 
     def make_layers(self, layer: LayerShape, mask_scope: Scope) -> None:
         """Makes layers with self-attention alone, as the settings ask: `first`, `groups` and

@@ -8,12 +8,13 @@ import numpy as np
 from jax import stages
 from jax.sharding import Mesh
 
+from lm_lab.engine import mesh_fit, sharding
 from lm_lab.engine import program as engines
-from lm_lab.engine import sharding
 from lm_lab.engine.state import TrainState, divide, unite
 from lm_lab.engine.step import How, populate_evaluate
 from lm_lab.train import program as programs
 from lm_lab.train import state_memory
+from lm_lab.train.experiment import Experiment
 from lm_lab.train.program import Program
 from lm_lab.train.shapes import abstract_examples
 from lm_lab.train.task import Task
@@ -67,11 +68,11 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     """
     task, runs = tasks[0], [task.experiment for task in tasks]
     first = task.experiment
-    _check_length(task)
-    sharding.check_fit(first.mesh, first.train.microbatch_rows, len(runs), first.data.length)
+    _check_carried(first)
+    mesh_fit.check_fit(first.mesh, first.train.microbatch_rows, len(runs), first.data.length)
     mesh = sharding.make_mesh(first.mesh)
     program = programs.assemble(task)
-    sharding.check_split(
+    mesh_fit.check_split(
         first.mesh, program.state, task.family.attention(first.model.settings).heads or None
     )
     if check_memory:
@@ -84,10 +85,12 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     engine = engines.of_members(engine, how, program.slots)
     of_one = sharding.state_shardings(mesh, program.state, first.mesh.zero)
     placed = sharding.population_shardings(of_one, program.slots)
-    compiled = engines.jit(engine, mesh, placed)
+    parts = first.mesh.pipeline_microbatches
+    compiled = engines.jit(engine, mesh, placed, parts)
     test = compiled.evaluate
     if program.test is not program.evaluate:
-        test = engines.jit_evaluate(populate_evaluate(program.test, how, program.slots), mesh)
+        test = populate_evaluate(program.test, how, program.slots)
+        test = engines.jit_evaluate(test, mesh, parts)
     return Layout(
         program,
         compiled,
@@ -96,18 +99,21 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
         sharding.abstract(sharding.unbox(program.state), of_one),
         placed,
         stack([programs.hyper_of(run) for run in runs]),
-        sharding.whole(first.mesh, program.state),
+        mesh_fit.whole(first.mesh, program.state),
     )
 
 
-def _check_length(task: Task) -> None:
-    """Raises UserError where devices would split a length that is not one text from its start."""
-    experiment = task.experiment
-    if experiment.mesh.sequence > 1 and experiment.train.carry_state:
-        raise UserError(
-            "config.mesh.sequence splits rows that begin anew, and config.train.carry_state goes "
-            "on from the row before; leave one of them out"
-        )
+def _check_carried(experiment: Experiment) -> None:
+    """Raises UserError where devices would split rows that are not a text from its start, or pass
+    on parts of a batch without the state that they carry.
+    """
+    mesh = experiment.mesh
+    for axis, size in (("sequence", mesh.sequence), ("pipeline", mesh.pipeline)):
+        if size > 1 and experiment.train.carry_state:
+            raise UserError(
+                f"config.mesh.{axis} splits rows that begin anew, and config.train.carry_state "
+                "goes on from the row before; leave one of them out"
+            )
 
 
 def in_turn(members: int, flops_per_step: float, backend: str, devices: int) -> bool:

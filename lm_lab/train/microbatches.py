@@ -34,7 +34,7 @@ def settle(tasks: Sequence[Task], before: Accumulation | None = None) -> list[Ta
     if train.microbatches is not None:
         return list(tasks)
     room = peers.of_first(lambda: train.memory_bytes or _room(tasks[0]))
-    parts = _choices(train.batch_size, experiment.mesh.row_devices)
+    parts = _choices(train.batch_size, experiment.mesh.least_rows)
     if before and before.microbatches in parts and (before.memory_bytes or 0) <= room:
         return [_with(task, before) for task in tasks]
 
@@ -67,9 +67,9 @@ def _room(task: Task) -> float:
     return room
 
 
-def _choices(rows: int, devices: int) -> list[int]:
-    """The numbers of microbatches that divide the rows of a step, each over all devices."""
-    return [m for m in range(1, rows // devices + 1) if rows % (m * devices) == 0] or [1]
+def _choices(rows: int, least: int) -> list[int]:
+    """The numbers of microbatches that divide the rows of a step, each a multiple of `least`."""
+    return [m for m in range(1, rows // least + 1) if rows % (m * least) == 0] or [1]
 
 
 def fewest(parts: Sequence[int], peak: Callable[[int], float], room: float) -> int | None:

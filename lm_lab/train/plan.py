@@ -72,7 +72,7 @@ def largest_batch(task_of: TaskOf, changes: dict[str, Any], memory_bytes: float)
     rows of a device.
     """
     first = task_of(changes).experiment
-    unit = first.mesh.row_devices * (first.train.microbatches or 1)
+    unit = sharding.row_unit(first.mesh) * (first.train.microbatches or 1)
     peaks = []
     for rows in (unit, 2 * unit):
         task = task_of({**changes, "train.batch_size": rows})

@@ -22,7 +22,7 @@ from lm_lab.data.loader import AnyBatches, Split
 from lm_lab.data.progress import Progress
 from lm_lab.data.records import RecordBatches
 from lm_lab.data.store import cache_directory
-from lm_lab.engine import sharding
+from lm_lab.engine import mesh_fit, sharding
 from lm_lab.engine.program import Compiled
 from lm_lab.train import initial, restore, shapes
 from lm_lab.types import ANSWERS, AdapterFunctions, Examples, PyTree, UserError
@@ -95,7 +95,7 @@ class References:
         experiment, config = self._task.experiment, self._task.experiment.mesh
         if config.devices > jax.device_count():
             return sharding.make_mesh(sharding.Config())
-        sharding.check_fit(config, rows, 1, experiment.data.length)
+        mesh_fit.check_fit(config, rows, 1, experiment.data.length)
         return sharding.make_mesh(config)
 
     def _params(self, mesh: Mesh) -> Params:

@@ -296,12 +296,14 @@ def test_the_state_is_sharded_as_its_kernels_are(base, tmp_path):
     experiment = tiny.resolve(LORA | {"train.initial": str(base)} | changes)[0]
     shardings = flatten(compile_program([tiny.bound(experiment)]).placed.params["lora"])
     assert shardings["layers/feed_forward/up/down_kernel"].spec == jax.P(
-        "population", None, "fsdp", None
+        "population", "pipeline", "fsdp", None
     )
     assert shardings["layers/feed_forward/up/up_kernel"].spec == jax.P(
-        "population", None, None, "tensor"
+        "population", "pipeline", None, "tensor"
     )
-    assert shardings["layers/feed_forward/up/magnitude"].spec == jax.P("population", None, "tensor")
+    assert shardings["layers/feed_forward/up/magnitude"].spec == jax.P(
+        "population", "pipeline", "tensor"
+    )
 
 
 @pytest.mark.parametrize("adapter", ["freeze", "lora"])

@@ -5,13 +5,13 @@ from functools import cache
 import jax
 import pytest
 
-from lm_lab.engine import placement, sharding
+from lm_lab.engine import mesh_fit, placement, sharding
 from lm_lab.train import program
 from lm_lab.train.compiled import compile_program
 from lm_lab.train.layout import lay_out
 from lm_lab.types import UserError
 from tests import tiny
-from tests.tiny import ROUNDING, WIDTH, distance
+from tests.tiny import DEPTH, ROUNDING, WIDTH, distance
 
 pytestmark = pytest.mark.skipif(
     jax.device_count() < 8, reason="needs the 8 virtual devices of the suite"
@@ -19,7 +19,12 @@ pytestmark = pytest.mark.skipif(
 
 STEPS = 2
 VOCAB = 264  # divisible by every axis
-CHANGES = {"model.vocab": VOCAB, "train.microbatches": 2, "train.batch_size": 16}
+CHANGES = {
+    "model.vocab": VOCAB,
+    "model.dropout": 0.1,
+    "train.microbatches": 2,
+    "train.batch_size": 16,
+}
 
 
 def task_of(mesh, changes=CHANGES):
@@ -53,7 +58,7 @@ def shard_of(leaf):
 STAGES = [
     ({"replica": 2, "data": 4, "zero": 1}, WIDTH, WIDTH // 4),
     ({"data": 2, "fsdp": 2, "tensor": 2, "zero": 2}, WIDTH // 2, WIDTH // 4),
-    ({"replica": 2, "data": 2, "fsdp": 2, "zero": 3}, WIDTH // 4, WIDTH // 4),
+    ({"pipeline": 2, "data": 2, "fsdp": 2, "zero": 3}, WIDTH // 4, WIDTH // 4),
 ]
 
 
@@ -65,7 +70,9 @@ def test_a_stage_of_zero_trains_as_one_device_and_splits_what_it_says(alone, mes
     moments = state.opt_state[1][0]
     for tree, width in ((state.params, param), (moments.mu, stored), (moments.nu, stored)):
         assert shard_of(tree["embed"]["embedding"]) == width
-        assert shard_of(tree["layers"]["feed_forward"]["down"]["kernel"]) == width
+        kernel = tree["layers"]["feed_forward"]["down"]["kernel"]
+        assert shard_of(kernel) == width
+        assert kernel.addressable_shards[0].data.shape[1] == DEPTH // mesh.get("pipeline", 1)
 
 
 REFUSED = [
@@ -73,6 +80,7 @@ REFUSED = [
     ({"data": 3, "zero": 1}, r"zero 1: config\.mesh\.data 3 divides no width of what is stored"),
     ({"fsdp": 5}, rf"mesh\.fsdp 5 divides no dimension .* \(width {WIDTH}\)"),
     ({"tensor": 3}, r"mesh\.tensor 3 does not divide config\.model\.heads 2"),
+    ({"pipeline": 3}, r"pipeline 3 does not divide the 2 layers of layers/.*; change it, or"),
 ]
 
 
@@ -84,20 +92,20 @@ def state():
 @pytest.mark.parametrize("mesh, message", REFUSED, ids=str)
 def test_an_axis_that_splits_nothing_is_refused(state, mesh, message):
     with pytest.raises(UserError, match=message):
-        sharding.check_split(sharding.Config(**mesh), state, 2)
+        mesh_fit.check_split(sharding.Config(**mesh), state, 2)
 
 
 def test_a_stage_of_zero_needs_something_that_is_stored():
     sgd = program.assemble(task_of({}, {"optimizer": {"name": "sgd", "peak_rate": 0.1}})).state
     with pytest.raises(UserError, match=r"zero 1: .* or nothing is stored"):
-        sharding.check_split(sharding.Config(data=2, zero=1), sgd, 2)
-    sharding.check_split(sharding.Config(data=2, zero=3), sgd, 2)
+        mesh_fit.check_split(sharding.Config(data=2, zero=1), sgd, 2)
+    mesh_fit.check_split(sharding.Config(data=2, zero=3), sgd, 2)
 
 
 def test_what_an_axis_does_not_divide_is_named(state):
     mesh = sharding.Config(data=3, fsdp=2, tensor=2, zero=3)
-    assert sharding.whole(sharding.Config(fsdp=8), state) == []
-    assert sharding.whole(mesh, state) == [
+    assert mesh_fit.whole(sharding.Config(fsdp=8), state) == []
+    assert mesh_fit.whole(mesh, state) == [
         "config.mesh.tensor 2 does not divide vocab 257 of embed/embedding, head/kernel: whole on "
         "each of its devices",
         "config.mesh.data 3 does not divide width 8 of embed/embedding, head/kernel, "
@@ -114,7 +122,7 @@ def test_an_axis_that_does_not_divide_is_left_out_and_the_others_stay():
 
 
 EXPERTS = {"model.feed_forward": {"name": "experts", "count": 4, "capacity_factor": 1.25}}
-MAMBA = {"model": {"family": "state_space", "width": WIDTH, "depth": 1, "scan": True}}
+MAMBA = {"model": {"family": "state_space", "width": WIDTH, "depth": 2, "scan": True}}
 HYBRID = {
     "model": {
         "family": "state_space",
@@ -128,10 +136,10 @@ HYBRID = {
 MODELS = {"decoder": {"model.depth": 1}, "mamba": MAMBA, "hybrid": HYBRID, "experts": EXPERTS}
 SPLIT = [
     ("decoder", {"sequence": 2, "fsdp": 2, "tensor": 2}),
-    ("mamba", {"sequence": 4, "fsdp": 2}),
+    ("mamba", {"pipeline": 2, "sequence": 4}),
     ("hybrid", {"sequence": 2, "tensor": 2, "data": 2, "zero": 1}),
     ("experts", {"expert": 4, "data": 2}),
-    ("experts", {"expert": 2, "sequence": 2, "fsdp": 2}),
+    ("experts", {"pipeline": 2, "expert": 2, "sequence": 2}),
 ]
 
 
@@ -158,6 +166,11 @@ UNSPLIT = [
     ({}, {"sequence": 3}, r"sequence 3 does not divide the 16 positions of a row"),
     (RNN, {"sequence": 2}, r"mesh\.sequence: a step of lstm needs the state before it"),
     (RNN | {"train.carry_state": True}, {"sequence": 2}, "leave one of them out"),
+    (
+        RNN | {"train.carry_state": True},
+        {"pipeline": 2},
+        r"mesh\.pipeline .* leave one of them out",
+    ),
     (DROPLESS, {"expert": 2}, r"capacity_factor is None; set it, as to 1\.25"),
     ({}, {"expert": 2}, r"mesh\.expert 2 divides no dimension"),
 ]

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from lm_lab.engine import sharding
+from lm_lab.engine import mesh_fit, sharding
 from lm_lab.engine.state import FROZEN, TrainState
 from lm_lab.train.compiled import compile_program
 from lm_lab.types import UserError
@@ -140,11 +140,18 @@ def test_a_dimension_that_the_mesh_does_not_divide_stays_whole():
             3,
             "config.mesh.population 2 does not divide the 3 runs; set it to 1",
         ),
+        ({"pipeline": 2}, 9, 1, "pipeline 2 do not divide the 9 rows of a microbatch"),
+        (
+            {"data": 2, "pipeline": 2, "pipeline_microbatches": 3},
+            24,
+            1,
+            "pipeline_microbatches 3 is no multiple of config.mesh.pipeline 2 that divides the 12",
+        ),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(mesh, rows, members, message):
     with pytest.raises(UserError, match=message):
-        sharding.check_fit(sharding.Config(**mesh), rows, members)
+        mesh_fit.check_fit(sharding.Config(**mesh), rows, members)
 
 
 def test_an_axis_that_divides_nothing_names_the_dimensions():
@@ -152,8 +159,8 @@ def test_an_axis_that_divides_nothing_names_the_dimensions():
     params = {"head": nn.LogicallyPartitioned(kernel, ("width", "vocab"))}  # type: ignore[arg-type]
     state = TrainState(None, params, (), {}, {FROZEN: {}})  # type: ignore[arg-type]
     with pytest.raises(UserError, match=rf"mesh\.fsdp 5 divides no .* \(width {WIDTH}\)"):
-        sharding.check_split(sharding.Config(fsdp=5), state, None)
-    sharding.check_split(sharding.Config(fsdp=2, tensor=8), state, None)
+        mesh_fit.check_split(sharding.Config(fsdp=5), state, None)
+    mesh_fit.check_split(sharding.Config(fsdp=2, tensor=8), state, None)
 
 
 def test_too_few_devices_are_refused():

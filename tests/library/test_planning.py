@@ -44,7 +44,7 @@ def test_the_largest_batch_fits_and_the_next_does_not():
 
 def test_a_plan_for_devices_says_what_fits(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command.devices, "start", lambda mesh: None)  # the suite has started them
-    config = tiny.config({"mesh.fsdp": 2, "model.depth": 1}).to_dict()
+    config = tiny.config({"mesh.pipeline": 2}).to_dict()
     file = tmp_path / "tiny.py"
     file.write_text(
         "from ml_collections import ConfigDict\n\n\ndef get_config():\n"
@@ -53,6 +53,7 @@ def test_a_plan_for_devices_says_what_fits(tmp_path, capsys, monkeypatch):
     words = [f"--config={file}", "--devices=8", "--link_bytes_per_second=1e9"]
     assert command.run(words) == 0
     told = capsys.readouterr().out
+    assert "of a step idle, 2 microbatches in 2 stages" in told
     for line in ("bytes a device (8 in the mesh)", "time of sending", "name the kind of device"):
         assert line in told
     with pytest.raises(UserError, match=r"--devices=7: the axes of config\.mesh take 2; leave out"):

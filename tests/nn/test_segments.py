@@ -21,7 +21,7 @@ def test_states_begin_with_their_segment_and_padding_is_none():
     assert info(SEGMENTS).padding_BL.tolist() == (SEGMENTS == 0).tolist()
     plain = Segments(3).apply({}, Inputs(TOKENS))
     assert plain.resets_BL.tolist() == [[True] + [False] * 7]
-    assert plain.padding_BL is plain.same_segment is None
+    assert plain.padding_BL is plain.same_segment_WBL is None
 
 
 def test_decoding_continues_the_segments():
@@ -33,9 +33,8 @@ def test_decoding_continues_the_segments():
     whole = info(SEGMENTS)
     assert (jnp.concatenate([part.resets_BL for part in parts], 1) == whole.resets_BL).all()
     # Of padding before the first token nothing is asked.
-    assert (jnp.concatenate([part.same_segment for part in parts], 2) == whole.same_segment)[
-        :, SEGMENTS > 0
-    ].all()
+    same = jnp.concatenate([part.same_segment_WBL for part in parts], 2)
+    assert (same == whole.same_segment_WBL)[:, SEGMENTS > 0].all()
 
 
 def test_a_convolution_sees_its_own_segment():

@@ -132,7 +132,7 @@ def test_text_may_lie_elsewhere_and_must_be_the_same(tmp_path):
     assert math.isfinite(wanted["final"]["eval/heldout/nll"])
 
 
-MESHES = ({"fsdp": 2, "tensor": 2}, {"data": 4}, {"fsdp": 8}, {})
+MESHES = ({"fsdp": 2, "tensor": 2}, {"data": 4}, {"pipeline": 2, "fsdp": 2}, {"fsdp": 8}, {})
 
 
 def test_a_state_is_restored_to_any_mesh_in_every_bit_and_the_mesh_is_no_part_of_a_run(tmp_path):
