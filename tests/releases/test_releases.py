@@ -133,7 +133,9 @@ def refuse(directory, names):
 
 def test_a_finished_sweep_has_nothing_to_do(release, later_release):
     study = studies.load(release / "study.py")
-    summary = launch(study, release / "sweep_complete", lambda point: resolve(study, point), refuse)
+    summary = launch(
+        study, release / "sweep_complete", lambda point: resolve(study, point), refuse, refuse
+    )
     assert (len(summary.rows), summary.started, summary.finished) == (8, [], True)
 
 
