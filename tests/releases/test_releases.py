@@ -20,6 +20,7 @@ from lm_lab.runs import records
 from lm_lab.runs.config import read_config_file
 from lm_lab.runs.sweep import run_directory
 from lm_lab.schema import setting
+from lm_lab.sweeps import executors
 from lm_lab.sweeps import study as studies
 from lm_lab.sweeps.launch import launch
 from lm_lab.sweeps.results import collect
@@ -133,9 +134,8 @@ def refuse(directory, names):
 
 def test_a_finished_sweep_has_nothing_to_do(release, later_release):
     study = studies.load(release / "study.py")
-    summary = launch(
-        study, release / "sweep_complete", lambda point: resolve(study, point), refuse, refuse
-    )
+    runner, place = executors.choose("local", {}), release / "sweep_complete"
+    summary = launch(study, place, lambda point: resolve(study, point), refuse, runner)
     assert (len(summary.rows), summary.started, summary.finished) == (8, [], True)
 
 
