@@ -38,6 +38,7 @@ NAMES = {
     "mesh.tensor": "tp tensor_parallel model_parallel",
     "mesh.sequence": "sp cp context_parallel sequence_parallel",
     "mesh.expert": "ep expert_parallel",
+    "mesh.pipeline": "pp pipeline_parallel",
 }
 """A key of a config, and what papers and other programs call it."""
 
