@@ -92,9 +92,11 @@ def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lm_lab.report.style.save", lambda *_: b"<svg/>")
 
 
-# Begin first, the longest of them before the others.
+# Begin first, the longest of them before the others; sweeps, which wait more than they compute,
+# while pyright takes the core that they leave.
 TOGETHER = (
     "tests/cli/",
+    "tests/sweeps/",
     "tests/train/",
     "tests/report/",
     "tests/evaluation/",
