@@ -76,28 +76,56 @@ def parts_of(
 
 
 def best_fit(sizes: np.ndarray, window: int) -> np.ndarray:
-    """The row of each part i64[n], by sizes [n]: the longest first, each into the fullest row with
-    room for it.
+    """The row of each part i64[n], by sizes [n] of at least 1: the longest first, each into the
+    fullest row with room for it, the newest of several such rows.
+
+    Parts of one size are placed together: a row that takes one takes as many as it has room for,
+    because with one of them in it, it is the fullest.
     """
     row_of = np.empty(len(sizes), np.int64)
     rooms: list[int] = []  # the different amounts of room left in rows, ascending
-    rows_by_room: dict[int, list[int]] = {}
-    count = 0
-    order = np.argsort(-sizes, kind="stable")
-    for part, size in zip(order.tolist(), sizes[order].tolist()):
-        place = bisect.bisect_left(rooms, size)
-        if place == len(rooms):
-            row, left = count, window - size
-            count += 1
-        else:
-            room = rooms[place]
-            row, left = rows_by_room[room].pop(), room - size
-            if not rows_by_room[room]:
-                del rooms[place], rows_by_room[room]
-        row_of[part] = row
-        if left in rows_by_room:
-            rows_by_room[left].append(row)
-        elif left:
-            bisect.insort(rooms, left)
-            rows_by_room[left] = [row]
+    rows_by_room: dict[int, list[np.ndarray]] = {}  # in the order in which they came, in pieces
+
+    def leave(room: int, rows: np.ndarray) -> None:
+        if not room or not len(rows):
+            return
+        if room not in rows_by_room:
+            bisect.insort(rooms, room)
+        rows_by_room.setdefault(room, []).append(rows)
+
+    order = np.argsort((window - sizes).astype(np.min_scalar_type(window)), kind="stable")
+    counts, begun, made = np.bincount(sizes), 0, 0
+    for size in np.flatnonzero(counts)[::-1].tolist():
+        end = begun + int(counts[size])
+        while begun < end:
+            place = bisect.bisect_left(rooms, size)
+            room = rooms[place] if place < len(rooms) else window
+            each = room // size
+            needed = -(-(end - begun) // each)
+            if place < len(rooms):
+                rows = _take_newest(rows_by_room[room], needed)
+                if not rows_by_room[room]:
+                    del rooms[place], rows_by_room[room]
+            else:
+                rows = np.arange(made, made + needed)
+                made += needed
+            stop = min(end, begun + each * len(rows))
+            row_of[order[begun:stop]] = np.repeat(rows, each)[: stop - begun]
+            in_last = stop - begun - each * (len(rows) - 1)
+            leave(room - each * size, rows[:-1])
+            leave(room - in_last * size, rows[-1:])
+            begun = stop
     return row_of
+
+
+def _take_newest(pieces: list[np.ndarray], most: int) -> np.ndarray:
+    """Takes up to so many rows off the end of their pieces; the newest comes first."""
+    taken = []
+    while pieces and most:
+        newest = pieces.pop()
+        kept = max(0, len(newest) - most)
+        if kept:
+            pieces.append(newest[:kept])
+        taken.append(newest[kept:][::-1])
+        most -= len(taken[-1])
+    return np.concatenate(taken)

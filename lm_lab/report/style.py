@@ -137,6 +137,11 @@ def literal(words: str) -> str:
     return words.replace("$", r"\$")
 
 
+def spelled(metric: str) -> str:
+    """The name of a metric as an axis says it, as "bits per byte"."""
+    return literal(metric.replace("_", " "))
+
+
 def save(figure: Figure, folder: Path, name: str) -> bytes:
     """Writes name.png (200 dpi), name.pdf and name.svg into the folder; returns the SVG's bytes.
 

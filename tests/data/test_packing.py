@@ -63,6 +63,31 @@ def test_best_fit_takes_the_fullest_row_with_room():
     assert best_fit(np.array([3, 7, 5, 5, 2, 8]), 10).tolist() == [1, 1, 2, 2, 0, 0]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_parts_of_one_size_together_are_placed_as_one_by_one(seed):
+    draw = np.random.default_rng(seed)
+    window = int(draw.integers(1, 40))
+    sizes = draw.integers(1, 1 + draw.integers(1, 1 + window), 150)
+    assert best_fit(sizes, window).tolist() == one_by_one(sizes.tolist(), window)
+
+
+def one_by_one(sizes, window):
+    """The fullest row with room for each part, the longest first; of several the one that was
+    changed last.
+    """
+    row_of, left, changed = [-1] * len(sizes), [], []
+    for turn, part in enumerate(sorted(range(len(sizes)), key=lambda part: -sizes[part])):
+        fits = [row for row, room in enumerate(left) if room >= sizes[part]]
+        if not fits:
+            fits = [len(left)]
+            left.append(window)
+            changed.append(turn)
+        row = row_of[part] = min(fits, key=lambda row: (left[row], -changed[row]))
+        left[row] -= sizes[part]
+        changed[row] = turn
+    return row_of
+
+
 def test_rows_are_full():
     """Lengths as those of Korean reviews in bytes: log-normal, median 70, half within 35 to 140."""
     lengths = np.random.default_rng(0).lognormal(np.log(70), 1.0, 20_000).astype(int) + 1

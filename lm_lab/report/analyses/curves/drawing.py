@@ -62,6 +62,6 @@ def curves(results: Results) -> Figure:
     margin = 0.06 * (max(heights) - min(heights) or 1.0)
     axes.set_ylim(min(heights) - margin, max(heights) + margin)
     axes.set_xlabel(style.literal(settings.against))
-    axes.set_ylabel(f"held-out {style.literal(settings.metric)}")
+    axes.set_ylabel(f"held-out {style.spelled(settings.metric)}")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False)
     return figure

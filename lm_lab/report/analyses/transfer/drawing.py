@@ -59,7 +59,7 @@ def curves(results: Results) -> Figure:
             if of_model:
                 _panel(axes, of_model, results.settings.metric)
             if column == 0:
-                axes.set_ylabel(f"held-out {style.literal(results.settings.metric)}")
+                axes.set_ylabel(f"held-out {style.spelled(results.settings.metric)}")
             if row == rows - 1:
                 axes.set_xlabel("peak rate")
     return figure
