@@ -9,7 +9,7 @@ import optax
 from jax import Array
 
 from tools.benchmarks.peers import flax_trainer
-from tools.benchmarks.peers.shape import VOCAB, Shape, rnn_params
+from tools.benchmarks.peers.shape import Shape, rnn_params
 from tools.benchmarks.turns import Turn
 
 CELLS = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}
@@ -21,10 +21,10 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(self, tokens_BL: Array) -> Array:
-        x_BLD: Any = nn.Embed(VOCAB, self.shape.width)(tokens_BL)
+        x_BLD: Any = nn.Embed(self.shape.vocab, self.shape.width)(tokens_BL)
         for _ in range(self.shape.depth):
             x_BLD = nn.RNN(CELLS[self.cell](self.shape.width))(x_BLD)
-        return nn.Dense(VOCAB, use_bias=False)(x_BLD)
+        return nn.Dense(self.shape.vocab, use_bias=False)(x_BLD)
 
 
 def contender(shape: Shape, cell: str) -> Turn:

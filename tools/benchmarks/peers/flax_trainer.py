@@ -40,7 +40,7 @@ def trainer(
     """
     update = optimizer()
     windows = np.random.default_rng(0).integers(
-        settings.VOCAB, size=(shape.batch_size, shape.length + 1), dtype=np.int32
+        shape.vocab, size=(shape.batch_size, shape.length + 1), dtype=np.int32
     )
     params = jax.jit(model.init)(jax.random.key(0), windows[:1, 1:])["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == params_count

@@ -20,7 +20,7 @@ def config(shape: Shape, changes: dict[str, Any]) -> ConfigDict:
     settings = {
         "model.width": shape.width,
         "model.depth": shape.depth,
-        "model.vocab": rule.VOCAB,
+        "model.vocab": shape.vocab,
         "objective.name": "causal",
         "data.source": "synthetic",
         "data.tokenizer": "byte",

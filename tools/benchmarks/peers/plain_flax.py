@@ -15,7 +15,7 @@ import optax
 from jax import Array
 
 from tools.benchmarks.peers import flax_trainer
-from tools.benchmarks.peers.shape import VOCAB, Shape, gpt_params
+from tools.benchmarks.peers.shape import Shape, gpt_params
 from tools.benchmarks.turns import Turn
 
 
@@ -50,7 +50,7 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, tokens_BL: Array) -> Array:
-        embed = nn.Embed(VOCAB, self.shape.width)
+        embed = nn.Embed(self.shape.vocab, self.shape.width)
         x_BLD = embed(tokens_BL) + nn.Embed(self.shape.length, self.shape.width)(
             jnp.arange(tokens_BL.shape[1])[None]
         )

@@ -6,7 +6,6 @@ with linear warm-up and cosine decay. This file imports neither jax nor torch.
 
 from typing import NamedTuple
 
-VOCAB = 512
 PEAK_RATE, WARMUP_STEPS, STEPS, FINAL_FRACTION = 1e-3, 100, 10_000, 0.1
 BETA1, BETA2, EPSILON, WEIGHT_DECAY, CLIP_NORM = 0.9, 0.99, 1e-8, 0.1, 1.0
 
@@ -18,6 +17,7 @@ class Shape(NamedTuple):
     batch_size: int
     steps: int  # steps of a turn: a few seconds of work
     heads: int = 0  # attention heads; 0 for a recurrent model
+    vocab: int = 512
 
     @property
     def tokens(self) -> int:
@@ -28,6 +28,7 @@ class Shape(NamedTuple):
 SHAPES = {
     "128x4": Shape(width=128, depth=4, heads=4, length=128, batch_size=32, steps=20),
     "384x6": Shape(width=384, depth=6, heads=6, length=256, batch_size=16, steps=10),
+    "128x4x8k": Shape(width=128, depth=4, heads=4, length=128, batch_size=32, steps=20, vocab=8192),
 }
 RECURRENT_SHAPES = {
     "128x2": Shape(width=128, depth=2, length=128, batch_size=32, steps=20),
@@ -43,7 +44,7 @@ def gpt_params(shape: Shape) -> int:
     """
     width = shape.width
     norms = (2 * shape.depth + 1) * width
-    return (VOCAB + shape.length) * width + 12 * shape.depth * width**2 + norms
+    return (shape.vocab + shape.length) * width + 12 * shape.depth * width**2 + norms
 
 
 def bert_params(shape: Shape) -> int:
@@ -52,15 +53,15 @@ def bert_params(shape: Shape) -> int:
     layer = (
         12 * width**2 + 13 * width
     )  # four vectors of norms, four of attention, five of the feed-forward layer
-    tables = (VOCAB + shape.length + 2) * width + 2 * width
-    return tables + shape.depth * layer + width**2 + 3 * width + VOCAB
+    tables = (shape.vocab + shape.length + 2) * width + 2 * width
+    return tables + shape.depth * layer + width**2 + 3 * width + shape.vocab
 
 
 def t5_params(shape: Shape) -> int:
     """Parameters of a T5: as many layers of each side, its relative positions, and a tied head."""
     width = shape.width
     layers = shape.depth * ((12 + 16) * width**2 + (2 + 3) * width)
-    return VOCAB * width + layers + 2 * (width + 32 * shape.heads)
+    return shape.vocab * width + layers + 2 * (width + 32 * shape.heads)
 
 
 def rnn_params(shape: Shape, cell: str, biases: int = 4) -> int:
@@ -71,4 +72,4 @@ def rnn_params(shape: Shape, cell: str, biases: int = 4) -> int:
     for the candidate.
     """
     width = shape.width
-    return 2 * VOCAB * width + shape.depth * (2 * GATES[cell] * width**2 + biases * width)
+    return 2 * shape.vocab * width + shape.depth * (2 * GATES[cell] * width**2 + biases * width)

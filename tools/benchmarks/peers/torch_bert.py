@@ -11,7 +11,7 @@ Its masks are drawn once; lm_lab draws new ones at every step.
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from tools.benchmarks.peers.shape import SHAPES, VOCAB, bert_params
+from tools.benchmarks.peers.shape import SHAPES, bert_params
 from tools.benchmarks.peers.torch_trainer import Trainer, count, serve
 
 TARGETS = 0.15
@@ -20,7 +20,7 @@ TARGETS = 0.15
 def build(size: str, mode: str) -> Trainer:
     shape = SHAPES[size]
     config = BertConfig(
-        vocab_size=VOCAB,
+        vocab_size=shape.vocab,
         hidden_size=shape.width,
         num_hidden_layers=shape.depth,
         num_attention_heads=shape.heads,
@@ -31,7 +31,7 @@ def build(size: str, mode: str) -> Trainer:
     )
     model = BertForMaskedLM(config).train()
     assert count(model) == bert_params(shape)
-    tokens = torch.randint(VOCAB, (shape.batch_size, shape.length))
+    tokens = torch.randint(shape.vocab, (shape.batch_size, shape.length))
     labels = tokens.masked_fill(torch.rand(tokens.shape) >= TARGETS, -100)  # which its loss ignores
     forward = torch.compile(model) if mode == "compiled" else model
     return Trainer(model, lambda: forward(input_ids=tokens, labels=labels).loss, shape.steps)

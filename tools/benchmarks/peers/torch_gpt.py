@@ -10,7 +10,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from tools.benchmarks.peers.shape import SHAPES, VOCAB, Shape, gpt_params
+from tools.benchmarks.peers.shape import SHAPES, Shape, gpt_params
 from tools.benchmarks.peers.torch_trainer import Trainer, count, serve
 
 
@@ -47,7 +47,7 @@ class Decoder(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.embed = nn.Embedding(VOCAB, shape.width)
+        self.embed = nn.Embedding(shape.vocab, shape.width)
         self.positions = nn.Embedding(shape.length, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
         self.norm = nn.LayerNorm(shape.width, bias=False)
@@ -61,14 +61,14 @@ class Decoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         logits = F.linear(self.norm(x), self.embed.weight)
-        return F.cross_entropy(logits.view(-1, VOCAB), targets.reshape(-1))
+        return F.cross_entropy(logits.flatten(0, 1), targets.reshape(-1))
 
 
 def build(size: str, mode: str) -> Trainer:
     shape = SHAPES[size]
     model = Decoder(shape)
     assert count(model) == gpt_params(shape)
-    windows = torch.randint(VOCAB, (shape.batch_size, shape.length + 1))
+    windows = torch.randint(shape.vocab, (shape.batch_size, shape.length + 1))
     forward = torch.compile(model) if mode == "compiled" else model
     return Trainer(model, lambda: forward(windows), shape.steps)
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from tools.benchmarks.peers.shape import GATES, RECURRENT_SHAPES, VOCAB, Shape, rnn_params
+from tools.benchmarks.peers.shape import GATES, RECURRENT_SHAPES, Shape, rnn_params
 from tools.benchmarks.peers.torch_trainer import Trainer, count, serve
 
 
@@ -19,14 +19,14 @@ class Network(nn.Module):
 
     def __init__(self, shape: Shape, cell: str) -> None:
         super().__init__()
-        self.embed = nn.Embedding(VOCAB, shape.width)
+        self.embed = nn.Embedding(shape.vocab, shape.width)
         kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
         self.layers = kind(shape.width, shape.width, shape.depth, batch_first=True)
-        self.head = nn.Linear(shape.width, VOCAB, bias=False)
+        self.head = nn.Linear(shape.width, shape.vocab, bias=False)
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         features, _ = self.layers(self.embed(windows[:, :-1]))
-        return F.cross_entropy(self.head(features).view(-1, VOCAB), windows[:, 1:].reshape(-1))
+        return F.cross_entropy(self.head(features).flatten(0, 1), windows[:, 1:].reshape(-1))
 
 
 def build(size: str, cell: str) -> Trainer:
@@ -35,7 +35,7 @@ def build(size: str, cell: str) -> Trainer:
     assert count(model) == rnn_params(
         shape, cell, biases=2 * GATES[cell]
     )  # one for x, another for the state
-    windows = torch.randint(VOCAB, (shape.batch_size, shape.length + 1))
+    windows = torch.randint(shape.vocab, (shape.batch_size, shape.length + 1))
     return Trainer(model, lambda: model(windows), shape.steps)
 
 

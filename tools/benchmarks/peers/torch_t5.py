@@ -12,14 +12,14 @@ lm_lab's objective `continuation`.
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from tools.benchmarks.peers.shape import SHAPES, VOCAB, t5_params
+from tools.benchmarks.peers.shape import SHAPES, t5_params
 from tools.benchmarks.peers.torch_trainer import Trainer, count, serve
 
 
 def build(size: str, mode: str) -> Trainer:
     shape = SHAPES[size]
     config = T5Config(
-        vocab_size=VOCAB,
+        vocab_size=shape.vocab,
         d_model=shape.width,
         d_kv=shape.width // shape.heads,
         d_ff=4 * shape.width,
@@ -30,7 +30,7 @@ def build(size: str, mode: str) -> Trainer:
     )
     model = T5ForConditionalGeneration(config).train()
     assert count(model) == t5_params(shape)
-    tokens = torch.randint(VOCAB, (shape.batch_size, 2 * shape.length))
+    tokens = torch.randint(shape.vocab, (shape.batch_size, 2 * shape.length))
     halves = {
         "input_ids": tokens[:, : shape.length],
         "decoder_input_ids": tokens[:, shape.length - 1 : -1],
