@@ -20,7 +20,7 @@ ONE_SECONDS = 1.0
 PRESS_SECONDS = 0.1  # the same for Ctrl-C, which a person may press twice in a second
 ANSWER_SECONDS = 2.0  # time that a main thread has to handle a signal; after it the process ends
 UNWIND_SECONDS = (
-    60.0  # time that an interrupted main thread has to clean up; a sweep gives its workers 20 s
+    60.0  # time that an interrupted main thread has to clean up; a sweep gives its workers 30 s
 )
 GOES_ON = "the same command goes on from what is stored"
 

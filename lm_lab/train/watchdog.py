@@ -34,11 +34,13 @@ class Patience(NamedTuple):
 
 # A save is watched from its start, though training goes on beside it. All stacks are shown with
 # the first word, as a save that hangs is not seen otherwise until the loop waits for it.
+# Ended by a signal, a run that only waits its turn on a busy machine would lose what it has not
+# saved, so `hurried` takes most of the 30 s that schedulers commonly leave before they kill.
 PATIENCE: dict[Wait, Patience] = {
-    "step": Patience(60.0, 600.0, 10.0),
-    "loader": Patience(60.0, 600.0, 10.0),
-    "evaluation": Patience(600.0, 3600.0, 10.0),
-    "tasks": Patience(600.0, 3600.0, 10.0),  # an evaluation with tasks
+    "step": Patience(60.0, 600.0, 25.0),
+    "loader": Patience(60.0, 600.0, 25.0),
+    "evaluation": Patience(600.0, 3600.0, 25.0),
+    "tasks": Patience(600.0, 3600.0, 25.0),  # an evaluation with tasks
     "save": Patience(200.0, 600.0, 600.0, stacks=1, end=3),
 }
 

@@ -20,7 +20,7 @@ from lm_lab.sweeps.executors import next_ready
 from lm_lab.sweeps.groups import best_workers
 
 POLL_SECONDS = 0.05
-GRACE_SECONDS = 20.0  # from the request to end until the kill: time to commit a checkpoint
+GRACE_SECONDS = 30.0  # from the request to end until the kill: time to commit a checkpoint
 ERROR = re.compile(r"lm-lab: |[\w.]+(Error|Exception)\b")
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 CHILD = Path(__file__).parents[1] / "child.py"
