@@ -20,16 +20,6 @@ UNITS_PER_WORKER = 2
 SPEED_BY_CORES = 0.7
 
 
-def group(planned: Sequence[Planned], workers: int) -> list[list[Planned]]:
-    """All runs in units, each of one program; the most expensive unit first.
-
-    Pure: a launch after an interruption makes the same units again, so that a run is computed
-    beside the same other runs and ends in the same bits. One worker gets whole populations; several
-    get parts of at most an even share.
-    """
-    return divide(by_program(planned), workers)
-
-
 def by_program(planned: Sequence[Planned]) -> list[list[Planned]]:
     """The runs of each program."""
     programs: dict[str, list[Planned]] = {}
@@ -39,7 +29,12 @@ def by_program(planned: Sequence[Planned]) -> list[list[Planned]]:
 
 
 def divide(programs: Sequence[Sequence[Planned]], workers: int) -> list[list[Planned]]:
-    """The runs of programs in units, as `group` gives them."""
+    """The runs of programs in units, each of one program; the most expensive unit first.
+
+    Pure: a launch after an interruption makes the same units again, so that a run is computed
+    beside the same other runs and ends in the same bits. One worker gets whole populations; several
+    get parts of at most an even share.
+    """
     share = sum(map(unit_cost, programs)) / (UNITS_PER_WORKER * workers)
     units = []
     for runs in programs:

@@ -4,13 +4,13 @@ missing.
 
 import contextlib
 import dataclasses
-import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from lm_lab.contracts import Outcome, Unit, UnitCosts, UnitRunner
+from lm_lab.contracts import Outcome, Unit, UnitRunner
 from lm_lab.runs.config import read_config_file
 from lm_lab.runs.durable import make_folder, prepare_workdir
 from lm_lab.runs.locks import Lock
@@ -22,7 +22,7 @@ from lm_lab.sweeps import forecasts, trunks
 from lm_lab.sweeps.environment import worker_environment
 from lm_lab.sweeps.executors import MakeRunner
 from lm_lab.sweeps.forecasts import Forecasting
-from lm_lab.sweeps.groups import by_program, cost, divide, group, unit_cost
+from lm_lab.sweeps.groups import by_program, cost, divide, unit_cost
 from lm_lab.sweeps.progress import Counts, Progress
 from lm_lab.sweeps.remaining import Clock
 from lm_lab.sweeps.results import collect, rows_of
@@ -51,6 +51,8 @@ Review = Callable[[list[Row]], None]
 """What is to raise UserError for runs, none of which has begun, that are no study."""
 Advise = Callable[[Sequence[Planned]], Sequence[str]]
 """The planned runs -> what is weak in their design, a line each."""
+Phase = Sequence[Sequence[Sequence[Planned]]]
+"""Runs by their stage (trunks, then branches) and their program."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +97,14 @@ def launch(
     point, what `review` refuses in the rows of all runs, a directory of another study, or one that
     another launch holds.
     """
-    begin = functools.partial(
+    begin = partial(
         _launch,
         directory=directory,
         resolve=resolve,
         command=command,
         make_runner=make_runner,
         review=review,
-        environment=functools.cache(environment),
+        environment=cache(environment),
         out=stream or sys.stderr,
         forecasting=forecasting,
         advise=advise,
@@ -142,7 +144,8 @@ def _launch(
             return _gather(directory), []
         found = environment()
         held = forecasts.held_out(directory, planned, forecasting)
-        runner = make_runner(found["devices"]["platform"], _costs(planned, held))
+        phases = _phases(planned, held)
+        runner = make_runner(found["devices"]["platform"], partial(_costs, phases))
         write(directory, study, planned, found, rounds)
         if len(planned) < len(study.sweep):
             out.write(
@@ -155,7 +158,7 @@ def _launch(
             out.write("".join(f"caution: {line}\n" for line in advise(planned)))
             out.flush()
         try:
-            work = _Work(directory, command, runner, planned, held, lock.confirm)
+            work = _Work(directory, command, runner, planned, held, phases, lock.confirm)
             with pruning or contextlib.nullcontext():
                 started = work.finish(forecasting, out)
         finally:
@@ -164,17 +167,23 @@ def _launch(
     return rows, started
 
 
-def _costs(planned: Sequence[Planned], held: Sequence[Planned]) -> UnitCosts:
+def _phases(planned: Sequence[Planned], held: Sequence[Planned]) -> tuple[Phase, Phase]:
+    """The fitted and the held-out runs. They are in separate units, even if the latter need not
+    wait, so that an interrupted launch makes the same units again.
+    """
+    names = {run.name for run in held}
+    fitted = [run for run in planned if run.name not in names]
+    by_stage = (trunks.stages(runs, trunks.is_branch) for runs in (fitted, held))
+    first, last = ([by_program(stage) for stage in stages] for stages in by_stage)
+    return first, last
+
+
+def _costs(phases: Sequence[Phase], workers: int) -> list[list[float]]:
     """The costs of all units, also of finished ones: a launch after an interruption gets the same
     workers, so that its runs end in the same bits.
     """
-    names = {run.name for run in held}
-    phases = ([run for run in planned if run.name not in names], held)
-    stages = [stage for phase in phases for stage in trunks.stages(phase, trunks.is_branch)]
-    programs = [by_program(stage) for stage in stages]
-    return lambda workers: [
-        [unit_cost(unit) for unit in divide(stage, workers)] for stage in programs
-    ]
+    stages = (stage for phase in phases for stage in phase)
+    return [[unit_cost(unit) for unit in divide(stage, workers)] for stage in stages]
 
 
 def _check_runs(directory: Path, planned: Sequence[Planned]) -> None:
@@ -223,17 +232,14 @@ class _Work:
     runner: UnitRunner
     planned: Sequence[Planned]
     held: Sequence[Planned]  # held-out runs, which may have to wait for their forecast
+    phases: tuple[Phase, Phase]  # of the fitted runs, and of the held-out ones
     confirm: Callable[[], None]  # raises where another launch has taken the directory over
 
     def finish(self, forecasting: Forecasting | None, stream: TextIO) -> list[str]:
-        """Runs the units that still have unfinished runs; the names of the runs that were started.
-
-        Fitted and held-out runs are in separate units, even if the latter need not wait, so that an
-        interrupted launch makes the same units again.
+        """Runs the units that still have unfinished runs; the names of the runs that were
+        started.
         """
-        held_names = {run.name for run in self.held}
-        fitted = self._units([run for run in self.planned if run.name not in held_names])
-        held = self._units(self.held)
+        fitted, held = (self._units(phase) for phase in self.phases)
         names = [name for unit in (*fitted, *held) for name in unit.names]
         if not names:
             return []
@@ -294,12 +300,11 @@ class _Work:
         late = {run.name for run in self.planned if trunks.is_branch(run)}
         return trunks.stages(units, lambda unit: unit.names[0] in late)
 
-    def _units(self, runs: Sequence[Planned]) -> list[Unit]:
-        stages = trunks.stages(runs, trunks.is_branch)
+    def _units(self, phase: Phase) -> list[Unit]:
         return [
             _unit(self.directory, left, self.command)
-            for stage in stages
-            for part in group(stage, self.runner.workers)
+            for stage in phase
+            for part in divide(stage, self.runner.workers)
             if (left := [run for run in part if not _finished(self.directory, run.name)])
         ]
 

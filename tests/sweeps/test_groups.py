@@ -8,8 +8,9 @@ from lm_lab.sweeps.groups import (
     SPEED_BY_CORES,
     UNITS_PER_WORKER,
     best_workers,
+    by_program,
     cost,
-    group,
+    divide,
     makespan,
     program,
 )
@@ -23,23 +24,24 @@ SWEEP = product(
     param("seed", [0, 1, 2]),
 )
 PLANNED = plan(study_of(SWEEP), resolve)
+PROGRAMS = by_program(PLANNED)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4, 64])
 def test_every_run_is_in_one_unit_of_one_program(workers):
-    units = group(PLANNED, workers)
+    units = divide(PROGRAMS, workers)
     names = [run.name for unit in units for run in unit]
     assert sorted(names) == sorted(run.name for run in PLANNED)
     assert all(len({program(run.config) for run in unit}) == 1 for unit in units)
 
 
 def test_one_worker_gets_whole_populations():
-    assert [len(unit) for unit in group(PLANNED, workers=1)] == [6] * 6
+    assert [len(unit) for unit in divide(PROGRAMS, workers=1)] == [6] * 6
 
 
 @pytest.mark.parametrize("workers", [2, 4, 8])
 def test_several_workers_get_an_even_share_at_most(workers):
-    units = group(PLANNED, workers)
+    units = divide(PROGRAMS, workers)
     share = sum(cost(run.config) for run in PLANNED) / (UNITS_PER_WORKER * workers)
     longest = max(cost(run.config) for run in PLANNED)
     assert all(sum(cost(run.config) for run in unit) <= max(2 * share, longest) for unit in units)
@@ -47,9 +49,9 @@ def test_several_workers_get_an_even_share_at_most(workers):
 
 
 def test_long_units_come_first_and_units_are_stable():
-    costs = [sum(cost(run.config) for run in unit) for unit in group(PLANNED, workers=4)]
+    costs = [sum(cost(run.config) for run in unit) for unit in divide(PROGRAMS, workers=4)]
     assert costs == sorted(costs, reverse=True)
-    assert group(PLANNED, workers=4) == group(list(PLANNED), workers=4)
+    assert divide(PROGRAMS, workers=4) == divide(by_program(list(PLANNED)), workers=4)
 
 
 def test_runs_that_differ_in_traced_settings_share_a_program():
