@@ -12,16 +12,16 @@ the body of a loop once.)
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from math import prod
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var
+from jax.extend.core import Jaxpr, JaxprEqn, Var, jaxprs_in_params
 
 from lm_lab.compute import matmul_flops
-from lm_lab.compute.loops import inner_jaxpr, trip_count
+from lm_lab.compute.loops import trip_count
 from lm_lab.nn.roles import part_of
 from lm_lab.types import UserError
 
@@ -46,7 +46,7 @@ def count(function: Callable[..., Any], *abstract_args: Any) -> Flops:
     Raises Uncountable for a function that recomputes, for a `while` of unknown length around a
     matrix product, and for kernels and solvers that hide their operations from the jaxpr.
     """
-    tally = _tally(inner_jaxpr(jax.make_jaxpr(function)(*abstract_args)), "")
+    tally = _tally(jax.make_jaxpr(function)(*abstract_args).jaxpr, "")
     elementwise = tally.pop(_ELEMENTWISE, 0)
     return Flops(tally.total(), dict(tally), elementwise)
 
@@ -119,15 +119,8 @@ def _has_products(tally: Tally) -> bool:
     return any(tally[name] for name in tally if name != _ELEMENTWISE)
 
 
-def _bodies(eqn: JaxprEqn) -> Iterator[Jaxpr]:
-    for value in eqn.params.values():
-        for item in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(item, (Jaxpr, ClosedJaxpr)):
-                yield inner_jaxpr(item)
-
-
 def _call(eqn: JaxprEqn, stack: str) -> Tally:
-    (body,) = _bodies(eqn)
+    (body,) = jaxprs_in_params(eqn.params)
     return _tally(body, stack)
 
 
@@ -136,9 +129,7 @@ def _scan(eqn: JaxprEqn, stack: str) -> Tally:
 
 
 def _while(eqn: JaxprEqn, stack: str) -> Tally:
-    test, body = (
-        _tally(inner_jaxpr(eqn.params[name]), stack) for name in ("cond_jaxpr", "body_jaxpr")
-    )
+    test, body = (_tally(eqn.params[name].jaxpr, stack) for name in ("cond_jaxpr", "body_jaxpr"))
     trips = trip_count(eqn)
     if trips is not None:
         return _times(trips, body) + _times(trips + 1, test)
@@ -153,7 +144,7 @@ def _while(eqn: JaxprEqn, stack: str) -> Tally:
 
 
 def _cond(eqn: JaxprEqn, stack: str) -> Tally:
-    tallies = [_tally(inner_jaxpr(branch), stack) for branch in eqn.params["branches"]]
+    tallies = [_tally(branch.jaxpr, stack) for branch in eqn.params["branches"]]
     return max(
         tallies, key=lambda tally: (tally.total() - tally[_ELEMENTWISE], tally[_ELEMENTWISE])
     )
@@ -193,7 +184,9 @@ def _refuse_products(eqn: JaxprEqn, stack: str) -> Tally:
             f"{name} (at {_where(stack)}) hides its FLOPs; count with the plain reference kernel "
             "instead"
         )
-    if _SOLVERS.fullmatch(name) or any(_has_products(_tally(body, stack)) for body in _bodies(eqn)):
+    if _SOLVERS.fullmatch(name) or any(
+        _has_products(_tally(body, stack)) for body in jaxprs_in_params(eqn.params)
+    ):
         raise Uncountable(
             f"{name} (at {_where(stack)}) has no counting rule; add one to lm_lab/compute/flops.py"
         )

@@ -1,14 +1,7 @@
 """Trip counts of `while` loops, read from the jaxpr."""
 
-from typing import Any
-
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
-
-
-def inner_jaxpr(jaxpr: Any) -> Jaxpr:
-    """The jaxpr that holds the equations; until jax 0.11 it may be wrapped with its constants."""
-    return jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
 
 def trip_count(eqn: JaxprEqn) -> int | None:
@@ -17,7 +10,7 @@ def trip_count(eqn: JaxprEqn) -> int | None:
     `lax.fori_loop` makes such a loop if its bounds are arrays (with Python integers it makes a
     `scan`).
     """
-    test, body = inner_jaxpr(eqn.params["cond_jaxpr"]), inner_jaxpr(eqn.params["body_jaxpr"])
+    test, body = eqn.params["cond_jaxpr"].jaxpr, eqn.params["body_jaxpr"].jaxpr
     test_consts, body_consts = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
     initial = eqn.invars[test_consts + body_consts :]
     carried, body_carried = test.invars[test_consts:], body.invars[body_consts:]

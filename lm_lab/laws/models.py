@@ -135,7 +135,7 @@ def shapes(subject: Subject) -> None:
             expect(
                 output.shape == (ROWS, LENGTH, width) and output.dtype == expected,
                 f"{method} gives {output.dtype}{list(output.shape)} of parameters in "
-                f"{dtype.__name__}, not {expected.__name__}{[ROWS, LENGTH, width]}",
+                f"{jnp.dtype(dtype)}, not {jnp.dtype(expected)}{[ROWS, LENGTH, width]}",
             )
 
 
