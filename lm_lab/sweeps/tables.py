@@ -79,7 +79,8 @@ def query(rows: Sequence[Row], sql: str) -> "duckdb.DuckDBPyRelation":
         raise UserError(
             'lm-lab query needs duckdb; install it with pip install "lm_lab[query]"'
         ) from None
-    connection = duckdb.connect(":memory:")
+    # Otherwise a name that is no table may mean a variable of this program.
+    connection = duckdb.connect(":memory:", config={"python_enable_replacements": "false"})
     connection.register("runs", arrow(rows))
     try:
         found = connection.sql(sql)

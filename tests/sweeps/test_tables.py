@@ -71,6 +71,8 @@ def test_sql_is_asked_of_the_runs(folder):
     assert found.fetchall() == [("a", None), ("b", 6)]
     with pytest.raises(UserError, match="DuckDB refuses 'select loss from run': Catalog Error"):
         tables.query(tables.results(folder), "select loss from run")
+    with pytest.raises(UserError, match="Catalog Error: Table with name results does not exist"):
+        tables.query(tables.results(folder), "select * from results")  # which is a function here
 
 
 def test_a_report_asked_for_meanwhile_has_the_runs_that_have_ended(folder):
