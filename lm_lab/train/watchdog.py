@@ -19,6 +19,8 @@ USUAL, HURRIED = (
     3,
 )  # times the median of earlier waits: a longer one is a stall; the same after a signal
 
+NOTHING_TO_SAVE = 10.0  # seconds of a wait after a signal, before the first step
+
 Wait = Literal["step", "loader", "evaluation", "tasks", "save"]
 
 
@@ -140,8 +142,8 @@ class Watchdog:
     def _limit(self, what: Wait, hurried: bool) -> float:
         """Seconds until a wait is a stall."""
         known, patience = self._seconds[what], PATIENCE[what]
-        if hurried and not self._seconds["step"]:
-            return patience.hurried  # before the first step there is nothing to lose
+        if hurried and what != "save" and not self._seconds["step"]:
+            return NOTHING_TO_SAVE
         if not known:
             return patience.first
         if hurried:

@@ -9,6 +9,7 @@ import pytest
 from jax import ShapeDtypeStruct as Shape
 from jax import lax
 from jax.experimental import pallas
+from jax.extend.core import Primitive
 from jax.sharding import AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -196,6 +197,15 @@ def test_what_hides_its_products_is_refused():
         )
     with pytest.raises(Uncountable, match="pure_callback"):
         count(lambda x: jax.pure_callback(lambda x: x, X, x), X)
+
+
+def test_products_within_a_primitive_without_a_rule_are_refused():
+    unknown = Primitive("unknown")
+    unknown.def_abstract_eval(lambda x, **_: x)
+    body = jax.make_jaxpr(jnp.matmul)(X, W)
+    for held in (body, (body,)):
+        with pytest.raises(Uncountable, match=r"unknown .* has no counting rule"):
+            count(lambda x, held=held: unknown.bind(x, held=held), X)
 
 
 def test_associative_scan_of_matrices_is_counted_and_of_elements_is_elementwise():

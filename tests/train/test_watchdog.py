@@ -24,6 +24,7 @@ def events(monkeypatch):
         "PATIENCE",
         {k: Patience(*(x / 1000 for x in v[:3]), *v[3:]) for k, v in PATIENCE.items()},
     )
+    monkeypatch.setattr(watchdog, "NOTHING_TO_SAVE", watchdog.NOTHING_TO_SAVE / 1000)
     monkeypatch.setattr(watchdog, "say", seen.append)
     monkeypatch.setattr(watchdog.faulthandler, "dump_traceback", lambda _: seen.append("stacks"))
     monkeypatch.setattr(watchdog, "leave", lambda code, words: seen.append((code, words)))

@@ -28,8 +28,8 @@ class Shape(NamedTuple):
 SHAPES = {
     "128x4": Shape(width=128, depth=4, heads=4, length=128, batch_size=32, steps=20),
     "384x6": Shape(width=384, depth=6, heads=6, length=256, batch_size=16, steps=10),
-    "128x4x8k": Shape(width=128, depth=4, heads=4, length=128, batch_size=32, steps=20, vocab=8192),
 }
+SHAPES["128x4x8k"] = SHAPES["128x4"]._replace(vocab=8192)
 RECURRENT_SHAPES = {
     "128x2": Shape(width=128, depth=2, length=128, batch_size=32, steps=20),
     "256x2": Shape(width=256, depth=2, length=128, batch_size=32, steps=10),
