@@ -20,6 +20,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from lm_lab.nn.dropout import is_kept
 from lm_lab.nn.roles import Parameter, Part, Role
+from lm_lab.nn.splits import is_split, size_of
 from lm_lab.types import UserError
 
 KernelRole = Literal["expand", "contract", "readout", "route"]
@@ -40,19 +41,26 @@ PRODUCT = "product"
 
 @jax.custom_vjp
 def matmul(x: Array, kernel: Array) -> Array:
-    """x[... in] @ kernel[in, out]. The gradient of the kernel is written x^T dy.
+    """x[... in] @ kernel[in, out], whose gradient by the kernel is `kernel_gradient`."""
+    return x @ kernel
+
+
+def kernel_gradient(x: Array, dy: Array) -> Array:
+    """x^T dy [in, out] of x [... in] and dy [... out], summed over all tokens.
 
     JAX writes (dy^T x)^T, for which XLA on a CPU computes dy a second time, transposed, with
-    everything that is fused into dy, such as GELU's derivative (docs/speed.md). On a GPU cuBLAS
-    takes either form as it is.
+    everything that is fused into dy, such as GELU's derivative; and it copies an x that has more
+    than one axis of tokens (docs/speed.md). On a GPU cuBLAS takes any form as it is.
     """
-    return x @ kernel
+    if size_of("batch") == 1 and not is_split("length"):  # one axis could not be split as two are
+        x, dy = (array.reshape(-1, array.shape[-1]) for array in (x, dy))
+    tokens = tuple(range(x.ndim - 1))
+    return lax.dot_general(x, dy, ((tokens, tokens), ((), ())))
 
 
 def _matmul_backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = residuals
-    tokens = tuple(range(x.ndim - 1))
-    return dy @ kernel.T, lax.dot_general(x, dy, ((tokens, tokens), ((), ())))
+    return dy @ kernel.T, kernel_gradient(x, dy)
 
 
 # The product itself, not `matmul`: remat policies see no product inside a function with a custom

@@ -16,7 +16,7 @@ from jax.experimental import rnn as cudnn
 
 from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.cells import CELLS, Cell, Name, State
-from lm_lab.nn.linear import Kernel, Linear, bias_param, gather, uniform
+from lm_lab.nn.linear import Kernel, Linear, bias_param, gather, kernel_gradient, uniform
 from lm_lab.nn.segments import SegmentInfo
 from lm_lab.nn.splits import is_split
 from lm_lab.types import UserError
@@ -251,7 +251,7 @@ def _recur_backward(name: Name, reverse: bool, residuals: Any, dout: tuple[Array
     steps = (dout[0], before_LBD, cell_residuals, marks)
     dstart, (dx_LBG, dr_LBG) = lax.scan(step, dout[1], steps, reverse=not reverse)
     dr_LBG = dx_LBG if dr_LBG is None else dr_LBG
-    dkernel = lax.dot_general(before_LBD, dr_LBG, (((0, 1), (0, 1)), ((), ())))
+    dkernel = kernel_gradient(before_LBD, dr_LBG)
     dgates = (dx_LBG, dr_LBG[..., -h_LBD.shape[-1] :])
     dbiases = tuple(
         dgate.astype(jnp.float32).sum((0, 1)).astype(bias.dtype)
