@@ -10,7 +10,7 @@ from typing import Any
 
 from tools.benchmarks.results import Row, line, machine, record_of, table
 
-PARTS = ("training", "compiling", "data", "generation", "launch", "population", "surface")
+PARTS = ("training", "loop", "compiling", "data", "generation", "launch", "population", "surface")
 
 
 def main() -> int:
