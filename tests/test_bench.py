@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tools.benchmarks import loop
 from tools.benchmarks import main as bench
 from tools.benchmarks.results import Row, rates
 from tools.benchmarks.turns import alternate
@@ -50,3 +51,20 @@ def test_a_part_that_fails_keeps_no_other_from_the_record(tmp_path, monkeypatch,
     with pytest.raises(SystemExit, match="2"):
         bench.main()
     assert "no part 'wohle'; give some of whole, bad" in capsys.readouterr().err
+
+
+def test_the_device_waits_between_programs_and_not_between_their_operations():
+    def event(name, begin, end, run_id=None):
+        stats = [] if run_id is None else [("hlo_op", name), ("run_id", run_id)]
+        return SimpleNamespace(
+            name=name, start_ns=begin * 1e9, duration_ns=(end - begin) * 1e9, stats=stats
+        )
+
+    calls = [event(loop.CALL, begin, begin) for begin in (0, 1, 4, 9)]
+    ran = [(0.2, 0.9, 7), (3.0, 3.5, 8), (1.5, 2.0, 8), (4.5, 6.0, 9), (5.0, 5.1, 10)]
+    operations = [event("dot", *span) for span in ran]
+    planes = [SimpleNamespace(lines=[SimpleNamespace(events=each)]) for each in (calls, operations)]
+    trace = loop.read(SimpleNamespace(planes=planes), skipped=1)
+    assert trace.calls.tolist() == [0, 3, 8]  # seconds from the second call on
+    assert trace.programs.tolist() == [[0.5, 2.5], [3.5, 5.0], [4.0, pytest.approx(4.1)]]
+    assert trace.waits.tolist() == [1.0, 0.0]

@@ -52,7 +52,8 @@ def kernel_gradient(x: Array, dy: Array) -> Array:
     everything that is fused into dy, such as GELU's derivative; and it copies an x that has more
     than one axis of tokens (docs/speed.md). On a GPU cuBLAS takes any form as it is.
     """
-    if size_of("batch") == 1 and not is_split("length"):  # one axis could not be split as two are
+    # Where the mesh splits rows or positions, tokens on one axis could not keep that split.
+    if size_of("batch") == 1 and not is_split("length"):
         x, dy = (array.reshape(-1, array.shape[-1]) for array in (x, dy))
     tokens = tuple(range(x.ndim - 1))
     return lax.dot_general(x, dy, ((tokens, tokens), ((), ())))
