@@ -24,6 +24,10 @@ from lm_lab.types import Examples, PyTree, Sums
 # for rollouts of the state too
 Batch = Callable[[int, int, TrainState], Examples]
 
+# It excludes the kernels of XLA and cuDNN that add in any order, and autotuning, which may choose
+# other kernels in another process.
+EXACT = {"xla_gpu_deterministic_ops": True}
+
 
 class Engine(NamedTuple):
     """What training is made of. The first three are pure; `batch` reads what is trained on."""
@@ -78,10 +82,19 @@ def of_members(engine: Engine, how: How, slots: Slots) -> Engine:
 class Compiled:
     """A jitted function of (state, examples), or of two other trees. It is compiled before it is
     called, once for each shape of the examples, so that compiling and running are timed apart.
+    `deterministic`: to the same bits in every process.
     """
 
-    def __init__(self, jitted: Any, mesh: Mesh, microbatches: int | None = None) -> None:
+    def __init__(
+        self,
+        jitted: Any,
+        mesh: Mesh,
+        microbatches: int | None = None,
+        deterministic: bool = False,
+    ) -> None:
         self.jitted, self._mesh, self._microbatches = jitted, mesh, microbatches
+        # Other devices have no kernels that differ from one process to the next.
+        self._options = EXACT if deterministic and jax.default_backend() == "gpu" else None
         self.programs: dict[Any, stages.Compiled] = {}  # by the shapes of the examples
 
     def is_ready(self, examples: PyTree) -> bool:
@@ -95,7 +108,7 @@ class Compiled:
         """
         with sharding.use(self._mesh, self._microbatches):
             lowered = self.jitted.lower(state, examples)
-        self.programs[_shapes(examples)] = compiled = lowered.compile()
+        self.programs[_shapes(examples)] = compiled = lowered.compile(self._options)
         return compiled
 
     def __call__(self, state: PyTree, examples: PyTree) -> Any:
@@ -120,10 +133,14 @@ class CompiledEngine(NamedTuple):
 
 
 def jit(
-    engine: Engine, mesh: Mesh, placed: TrainState, microbatches: int | None = None
+    engine: Engine,
+    mesh: Mesh,
+    placed: TrainState,
+    microbatches: int | None = None,
+    deterministic: bool = False,
 ) -> CompiledEngine:
     """The engine on a mesh, with the state's leaves `placed` there, and batches that go through its
-    stages in `microbatches`.
+    stages in `microbatches`; `deterministic` as in `Compiled`.
     """
     inputs = (placed, sharding.examples_sharding(mesh))
     init = jax.jit(
@@ -131,12 +148,15 @@ def jit(
     )
     read = sharding.everywhere(mesh)
     step = jax.jit(engine.step, in_shardings=inputs, out_shardings=(placed, read), donate_argnums=0)
-    evaluate = jit_evaluate(engine.evaluate, mesh, microbatches)
-    compiled_step = Compiled(step, mesh, microbatches)
-    return CompiledEngine(Compiled(init, mesh), compiled_step, evaluate, engine.batch)
+    evaluate = jit_evaluate(engine.evaluate, mesh, microbatches, deterministic)
+    compiled_step = Compiled(step, mesh, microbatches, deterministic)
+    compiled_init = Compiled(init, mesh, deterministic=deterministic)
+    return CompiledEngine(compiled_init, compiled_step, evaluate, engine.batch)
 
 
-def jit_evaluate(evaluate: Evaluate, mesh: Mesh, microbatches: int | None = None) -> Compiled:
+def jit_evaluate(
+    evaluate: Evaluate, mesh: Mesh, microbatches: int | None = None, deterministic: bool = False
+) -> Compiled:
     """An evaluation on a mesh."""
     jitted = jax.jit(evaluate, out_shardings=sharding.everywhere(mesh))
-    return Compiled(jitted, mesh, microbatches)
+    return Compiled(jitted, mesh, microbatches, deterministic)

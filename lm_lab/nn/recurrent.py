@@ -95,7 +95,8 @@ class Recurrent(nn.Module):
 
     def _is_fused(self, dtype: Any, marks: Marks | None) -> bool:
         can = self.cell == "lstm" and self.bias and dtype == jnp.float32 and marks is None
-        can &= jax.default_backend() == "gpu" and not is_split("stage")  # cudnn's has no vmap
+        # Under the vmap of stages it would be the plain recurrence.
+        can &= jax.default_backend() == "gpu" and not is_split("stage")
         if self.kernel == "cudnn" and not can:
             raise UserError(
                 "config.model.recurrent_kernel cudnn needs an NVIDIA GPU, cell lstm with bias, "

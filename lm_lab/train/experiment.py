@@ -167,6 +167,12 @@ class Precision:
     parameters: Literal["float32", "bfloat16"] = setting(
         "dtype of parameters and optimizer state", "float32"
     )
+    deterministic: bool = setting(
+        "on a GPU only kernels that give the same bits in every process, without autotuning: "
+        "slower; elsewhere they always do",
+        False,
+        changes_result=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -214,7 +220,7 @@ class Experiment:
         "what of the model is trained, and what beside it", registry.modules("adapters"), "none"
     )
     mesh: sharding.Config = section("the devices", sharding.Config)
-    precision: Precision = section("the dtypes", Precision)
+    precision: Precision = section("the dtypes, and exact repetition", Precision)
     evaluation: Evaluation = section(
         "by what the model is evaluated beside its held-out text", Evaluation, changes_result=False
     )

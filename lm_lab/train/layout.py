@@ -86,11 +86,12 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     of_one = sharding.state_shardings(mesh, program.state, first.mesh.zero)
     placed = sharding.population_shardings(of_one, program.slots)
     parts = first.mesh.pipeline_microbatches
-    compiled = engines.jit(engine, mesh, placed, parts)
+    exact = first.precision.deterministic
+    compiled = engines.jit(engine, mesh, placed, parts, exact)
     test = compiled.evaluate
     if program.test is not program.evaluate:
         test = populate_evaluate(program.test, how, program.slots)
-        test = engines.jit_evaluate(test, mesh, parts)
+        test = engines.jit_evaluate(test, mesh, parts, exact)
     return Layout(
         program,
         compiled,

@@ -135,7 +135,9 @@ class References:
 
     def _computed(self, batches: RecordBatches, params: Params, mesh: Mesh) -> np.ndarray:
         score = jax.jit(partial(self._score, self._model), out_shardings=sharding.everywhere(mesh))
-        scored, place = Compiled(score, mesh), sharding.rows_sharding(mesh)
+        exact = self._task.experiment.precision.deterministic
+        scored = Compiled(score, mesh, deterministic=exact)
+        place = sharding.rows_sharding(mesh)
         found = np.full((len(batches.records.offsets), ANSWERS), np.nan, np.float32)
         rows, size = batches.every_row(), batches.tokens.nbytes
         with Progress("Likelihoods of the reference", size) as progress:

@@ -11,6 +11,7 @@ import pytest
 from jax._src.cudnn import fused_attention_stablehlo as cudnn_attention
 from jax.experimental import rnn
 
+from lm_lab.engine import program
 from lm_lab.nn import fused, recurrent
 from lm_lab.nn.attention import attend
 from tests.nn.test_attention import causal_mask
@@ -126,3 +127,19 @@ def test_a_population_of_lstms_is_its_members_alone(reverse, monkeypatch):
         return jax.vmap(run)(arrays), jax.lax.map(run, arrays)
 
     assert distance(*both_ways(lstm_arrays())) < ROUNDING
+
+
+def test_a_deterministic_program_is_compiled_by_options_that_xla_knows(monkeypatch):
+    mesh, add = jax.make_mesh((1,), ("data",)), jax.jit(jnp.add)
+
+    def compiled():
+        return program.Compiled(add, mesh, deterministic=True)(jnp.ones(2), jnp.ones(2)).sum()
+
+    monkeypatch.setattr(program, "EXACT", {"xla_gpu_no_such_option": True})
+    assert compiled() == 4  # on a CPU there are none
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option"):
+        compiled()
+    monkeypatch.undo()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert compiled() == 4
