@@ -35,6 +35,7 @@ def reference(q, k, v, mask):
 SEGMENTS = jnp.array([[1, 1, 1, 2, 2, 2, 2], [1, 2, 2, 2, 3, 0, 0]])
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("segments", [None, SEGMENTS], ids=["whole", "packed"])
 def test_plain_attention_is_the_papers(segments):
     mask = causal_mask(7, segments)
@@ -48,6 +49,7 @@ def test_scores_of_any_size_stay_finite():
     assert distance(attend(*large, mask, "plain"), reference(*large, mask)) < 2e-3
 
 
+@pytest.mark.gpu
 def test_half_precision_rounds_once_each_way():
     half = drawn(dtype=jnp.bfloat16)
     out = attend(*half, causal_mask(7, None), "plain")
@@ -109,6 +111,7 @@ def test_splash_attention_is_the_plain_one(segments, softcap, window, scope):
     assert distance(ours, wanted) < ROUNDING
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize(
     "segments, window, biased", [(None, None, False), (PACKED, 40, True)], ids=["past", "packed"]
 )
