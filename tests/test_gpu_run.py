@@ -40,7 +40,7 @@ def test_a_record_keeps_what_was_measured_and_names_what_failed_and_what_was_lef
         raise MemoryError("no room")
 
     jobs = [Job("good", good), Job("bad", bad), Job("late", good)]
-    spent = iter([0.0, 0.0, 1.0, 2.0, 3.0, 541.0])
+    spent = iter([0.0, 0.0, 7.0, 7.0, 17.0, 531.0])  # 9 s are left, where `bad` took 10
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gpu.time, "monotonic", lambda: next(spent))
         record = gpu.run(jobs, 540.0, {"part": "part"}, path)
@@ -150,9 +150,12 @@ def test_the_study_is_read_and_kept(tmp_path):
     forecast = {"target": "lowest loss", "predictor": "surface", "predicted": 1.5}
     (folder / "sweep.json").write_text(json.dumps({"forecasts": [{"forecast": forecast}]}))
     assert [row.ours for row in study.found(folder)] == [1, 2e14, 3.0, 1.5]
-    (folder / "report.html").write_text("<html>")
+    (folder / "figures").mkdir()
+    for name in ("report.html", "figures/valleys.png", "figures/valleys.csv"):
+        (folder / name).touch()
     study.keep(folder, tmp_path / "kept")
-    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"report.html", "sweep.json"}
+    kept = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert kept == {"report.html", "sweep.json", "valleys.png"}
 
 
 def test_the_grown_study_has_a_gpus_budgets():

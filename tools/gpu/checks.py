@@ -48,7 +48,7 @@ def check(words: str, setting: Setting, left: float) -> Iterator[Row]:
     if not setting.rehearse:
         wanted = {"JAX_PLATFORMS": "cuda,cpu", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
         environment |= wanted
-    subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=left + 60)
+    subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=left)
     if not report.is_file():
         raise RuntimeError(f"{' '.join(command)} ended without a report; its words stand above")
     yield from read(report)

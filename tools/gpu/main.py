@@ -47,15 +47,16 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def run(jobs: Sequence[Job], seconds: float, about: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Does the jobs one after another, and none that would begin after so many seconds; the record,
-    which is written after every row, so that what is measured is kept.
+    """Does the jobs one after another, and none that would end after so many seconds if it took as
+    long as the longest so far; the record, which is written after every row, so that what is
+    measured is kept.
     """
-    begin, rows = time.monotonic(), list[dict[str, Any]]()
+    begin, longest, rows = time.monotonic(), 0.0, list[dict[str, Any]]()
     record = {**about, "rows": rows, "failed": {}, "left_out": [job.name for job in jobs]}
     _write(record, path)
     for job in jobs:
         left = seconds - (time.monotonic() - begin)
-        if left <= 0:
+        if left <= longest:
             break
         try:
             for row in job.work(left):
@@ -66,7 +67,9 @@ def run(jobs: Sequence[Job], seconds: float, about: dict[str, Any], path: Path) 
             traceback.print_exc()
             record["failed"][job.name] = f"{type(error).__name__}: {error}"[:1000]
         record["left_out"].remove(job.name)
-        record["seconds"] = round(time.monotonic() - begin, 1)
+        spent = time.monotonic() - begin
+        longest = max(longest, spent - (seconds - left))
+        record["seconds"] = round(spent, 1)
         _write(record, path)
     return record
 
@@ -116,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("part", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--out", default="build/gpu", help="the folder of PART.json")
-    words = "after which no job begins; the record lists those left out"
+    words = "in which jobs are to end; the record lists those left out"
     parser.add_argument("--minutes", type=float, default=9.0, help=words)
     parser.add_argument("--only", default="", metavar="TEXT", help="jobs with this in their name")
     words = "tiny sizes on any device, to find errors: the figures say nothing"

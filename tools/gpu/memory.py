@@ -48,7 +48,7 @@ def compare(
     words = json.dumps({"size": size, "rows": rows, "remat": remat, "rehearse": rehearse})
     command = [sys.executable, "-m", "tools.gpu.memory", words]
     done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False, timeout=left + 60
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False, timeout=left
     )
     if done.returncode:
         raise RuntimeError(f"the process ended with exit code {done.returncode}; see above")

@@ -15,14 +15,18 @@ from pathlib import Path
 from tools.benchmarks.results import ROOT, Row
 from tools.gpu.job import Job, Part, Setting
 
-KEPT = ("*.html", "*.svg", "*.png", "*.md", "results.csv", "sweep.json")
+KEPT = ("report.html", "analysis.json", "results.csv", "sweep.json", "figures/*.png")
 TO_STOP = 45.0  # seconds that a sweep has for its save and its report
+
+
+def extent(setting: Setting) -> str:
+    """Which form of the study is run."""
+    return "quick" if setting.rehearse else "grown"
 
 
 def command(setting: Setting, folder: Path) -> list[str]:
     """The command line of the study."""
-    extent = "quick" if setting.rehearse else "grown"
-    words = ["sweep", f"experiments/isoflop_demo:{extent}", f"--workdir={folder}"]
+    words = ["sweep", f"experiments/isoflop_demo:{extent(setting)}", f"--workdir={folder}"]
     return [sys.executable, "-m", "lm_lab", *words]
 
 
@@ -35,7 +39,8 @@ def run(setting: Setting, left: float) -> Iterator[Row]:
     """Runs the study, and stops it where time runs out, early enough for its save and a report of
     the runs that have ended. Raises RuntimeError, after its rows, where the study did not end well.
     """
-    folder, begin, stopped = setting.out / "study", time.monotonic(), ""
+    folder = setting.out / f"isoflop_{extent(setting)}"
+    begin, stopped = time.monotonic(), ""
     process = subprocess.Popen(command(setting, folder), cwd=ROOT)
     try:
         code = process.wait(max(1.0, left - TO_STOP))
@@ -47,7 +52,7 @@ def run(setting: Setting, left: float) -> Iterator[Row]:
         subprocess.run(report, cwd=ROOT, check=False)
     yield Row(f"the study{stopped}", "s", time.monotonic() - begin)
     yield from found(folder)
-    keep(folder, setting.out / "study_kept")
+    keep(folder, setting.out / "study")
     if code:
         raise RuntimeError(f"the study ended with exit code {code}{stopped}; see above")
 
