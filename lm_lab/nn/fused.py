@@ -1,15 +1,22 @@
 """Attention in one kernel that keeps no scores: cuDNN's on an NVIDIA GPU, Pallas' splash attention
-on a TPU.
+on a TPU; and what a kernel does under vmap.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
+from jax.custom_batching import custom_vmap
 
 from lm_lab.types import Scope
 
 TILE = 128  # lanes of a TPU: lengths must be multiples of it
+HIDDEN = -(2.0**15)  # the score of a key that is not seen: float16 holds it, and its exp is 0
+
+Arrays = tuple[Array, ...]
+Function = Callable[..., Array]
 
 
 def cudnn(
@@ -22,18 +29,106 @@ def cudnn(
     window: int | None,
     scope: Scope,
 ) -> Array:
-    """As nn.attention.attend, without a softcap; half precision on a GPU only."""
-    return jax.nn.dot_product_attention(
-        q_BLHK,
-        k_BMGK,
-        v_BMGK,
-        bias=None if bias is None else bias.astype(q_BLHK.dtype),
-        mask=mask,
-        scale=scale,
-        is_causal=mask is None and scope == "causal",
-        local_window_size=(window - 1, 0) if window is not None and mask is None else None,
-        implementation="cudnn",
-    )
+    """As nn.attention.attend, without a softcap; half precision on a GPU only.
+
+    Members under vmap are further rows of one call; a bias that rows share is then in memory for
+    each row.
+    """
+    causal = mask is None and scope == "causal"
+    past = None if window is None or mask is not None else (window - 1, 0)
+    if mask is not None:
+        bias = jnp.where(mask, 0.0 if bias is None else bias, HIDDEN)
+
+    def kernel(q_BLHK: Array, k_BMGK: Array, v_BMGK: Array, *bias: Array) -> Array:
+        return jax.nn.dot_product_attention(
+            q_BLHK,
+            k_BMGK,
+            v_BMGK,
+            *bias,
+            scale=scale,
+            is_causal=causal,
+            local_window_size=past,
+            implementation="cudnn",
+        )
+
+    def of_members(*arrays_PB: Array) -> Array:
+        members, rows = arrays_PB[0].shape[:2]
+        shapes = [(members, rows, *x.shape[2:]) for x in arrays_PB]
+        many = (jnp.broadcast_to(x, shape) for x, shape in zip(arrays_PB, shapes))
+        mixed = attention(*(x.reshape(-1, *x.shape[2:]) for x in many))
+        return mixed.reshape(members, rows, *mixed.shape[1:])
+
+    attention = under_vmap(kernel, of_members)
+    biases = () if bias is None else (bias.astype(q_BLHK.dtype),)
+    return attention(q_BLHK, k_BMGK, v_BMGK, *biases)
+
+
+def under_vmap(kernel: Function, of_members: Function) -> Function:
+    """The kernel, a function of float arrays, which becomes `of_members` under vmap: a function of
+    the same arrays with a leading axis of members each. Both must have derivatives.
+
+    The two keep different things for their derivatives, so that the derivative of `of_members`
+    computes its value again; that of the kernel does not.
+    """
+
+    def forward(*arrays: Array) -> tuple[Array, list[Array]]:
+        return _pull(kernel, arrays)[:2]
+
+    def backward(arrays: Arrays, kept: list[Array], dout: Array) -> Arrays:
+        pullbacks: list[Any] = []
+        jax.eval_shape(lambda *arrays: pullbacks.append(_pull(kernel, arrays)[2]), *arrays)
+        return pullbacks[0](arrays, kept, dout)
+
+    def forward_of_members(*arrays: Array) -> tuple[Array, list[Array]]:
+        of_one = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in arrays]
+        kept = jax.eval_shape(forward, *of_one)[1]  # nothing reads it, and XLA leaves it out
+        return of_members(*arrays), [jnp.zeros((len(arrays[0]), *x.shape), x.dtype) for x in kept]
+
+    def backward_of_members(arrays: Arrays, _: list[Array], dout: Array) -> Arrays:
+        return jax.vjp(of_members, *arrays)[1](dout)
+
+    value, ahead = _batched(kernel, of_members), _batched(forward, forward_of_members)
+    back = _batched(backward, backward_of_members)
+
+    def ahead_with_arrays(*arrays: Array) -> tuple[Array, tuple[Arrays, list[Array]]]:
+        out, kept = ahead(*arrays)
+        return out, (arrays, kept)
+
+    run = jax.custom_vjp(lambda *arrays: value(*arrays))
+    run.defvjp(ahead_with_arrays, lambda residuals, dout: back(*residuals, dout))
+    return run
+
+
+def _pull(kernel: Function, arrays: Arrays) -> tuple[Array, list[Array], Callable[..., Arrays]]:
+    """(the value, what its derivative keeps beside the arrays, (arrays, kept, dout) -> gradients).
+
+    The arrays are told apart so that they are not kept twice.
+    """
+    out, pullback = jax.vjp(kernel, *arrays)
+    leaves, structure = jax.tree.flatten(pullback)
+    places = [next((i for i, x in enumerate(arrays) if x is leaf), None) for leaf in leaves]
+
+    def gradients(arrays: Arrays, kept: list[Array], dout: Array) -> Arrays:
+        others = iter(kept)
+        leaves = [next(others) if place is None else arrays[place] for place in places]
+        return jax.tree.unflatten(structure, leaves)(dout)
+
+    return out, [leaf for leaf, place in zip(leaves, places) if place is None], gradients
+
+
+def _batched(function: Callable[..., Any], of_members: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which is `of_members` under vmap, where each array has the axis of members."""
+
+    def rule(members: int, is_batched: list[Any], *args: Any) -> tuple[Any, Any]:
+        def with_members(x: Array, has: bool) -> Array:
+            return x if has else jnp.broadcast_to(x, (members, *x.shape))
+
+        out = of_members(*jax.tree.map(with_members, args, tuple(is_batched)))
+        return out, jax.tree.map(lambda _: True, out)
+
+    batched = custom_vmap(function)
+    batched.def_vmap(rule)
+    return batched
 
 
 def fits_cudnn(head_dim: int) -> bool:

@@ -16,6 +16,7 @@ from jax.experimental import rnn as cudnn
 
 from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.cells import CELLS, Cell, Name, State
+from lm_lab.nn.fused import under_vmap
 from lm_lab.nn.linear import Kernel, Linear, bias_param, gather, kernel_gradient, uniform
 from lm_lab.nn.segments import SegmentInfo
 from lm_lab.nn.splits import is_split
@@ -128,9 +129,20 @@ def fused(
 ) -> Array:
     """h f32[B L D] of an LSTM by cuDNN, which has two biases for each gate (one is set to 0) and no
     backward direction.
+
+    Under vmap it is the plain recurrence: cuDNN takes one member's weights in a call, and the steps
+    of small members one after another would take longer than one step of all.
     """
+    plain = jax.vmap(partial(_plain, reverse))
+    run = under_vmap(partial(_cudnn, reverse), plain)
+    return run(x_BLD, input_kernel, state_kernel, bias.astype(jnp.float32))
+
+
+def _cudnn(
+    reverse: bool, x_BLD: Array, input_kernel: Array, state_kernel: Array, bias: Array
+) -> Array:
     (rows, length, inputs), size = x_BLD.shape, state_kernel.shape[0]
-    arrays = (input_kernel.T, state_kernel.T, bias.astype(jnp.float32), jnp.zeros(4 * size))
+    arrays = (input_kernel.T, state_kernel.T, bias, jnp.zeros(4 * size))
     weights = jnp.concatenate([array.ravel() for array in arrays])
     zeros, lengths = jnp.zeros((1, rows, size)), jnp.full(rows, length, jnp.int32)
     time_order = slice(None, None, -1 if reverse else None)
@@ -138,6 +150,17 @@ def fused(
         x_BLD[:, time_order], zeros, zeros, weights, lengths, inputs, size, 1, 0.0, False
     )
     return out[0][:, time_order]
+
+
+def _plain(
+    reverse: bool, x_BLD: Array, input_kernel: Array, state_kernel: Array, bias: Array
+) -> Array:
+    zeros = jnp.zeros((len(x_BLD), len(state_kernel)))
+    gates_LBG = x_BLD.swapaxes(0, 1) @ input_kernel
+    out: Any = recur(
+        "lstm", reverse, gates_LBG, gather(state_kernel), (bias,), (zeros, zeros), None
+    )
+    return out[0].swapaxes(0, 1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

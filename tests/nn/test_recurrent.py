@@ -188,16 +188,18 @@ def test_half_precision_keeps_its_state_in_float32():
     assert distance(out, layer("gru", x)) < 0.05
 
 
+def reference(x, h_0, c_0, weights, lengths, *sizes):
+    """What cuDNN's LSTM computes, by jax's reference."""
+    inputs, size, layers, _, both = sizes
+    unpacked = cudnn.unpack_lstm_weights(weights, inputs, size, layers, both)
+    return cudnn.lstm_ref(x, h_0, c_0, *unpacked, lengths, *sizes)
+
+
 @pytest.mark.gpu
 def test_cudnn_is_given_the_weights_in_its_order(monkeypatch):
     """jax's reference of the kernel stands in for it where there is no GPU; on one, the kernel
     itself is run.
     """
-
-    def reference(x, h_0, c_0, weights, lengths, *sizes):
-        inputs, size, layers, _, both = sizes
-        unpacked = cudnn.unpack_lstm_weights(weights, inputs, size, layers, both)
-        return cudnn.lstm_ref(x, h_0, c_0, *unpacked, lengths, *sizes)
 
     if jax.default_backend() != "gpu":
         monkeypatch.setattr(cudnn, "lstm", reference)
