@@ -12,6 +12,8 @@ that of another part. The held-out budget has the middle rate and one seed alone
 Command:  lm-lab sweep experiments/isoflop_demo --workdir=runs/isoflop_demo
 Quick:    lm-lab sweep experiments/isoflop_demo:quick --workdir=runs/isoflop_quick
           nine runs, 2 CPU-minutes, to see what a study gives; too small for an answer
+Grown:    lm-lab sweep experiments/isoflop_demo:grown --workdir=runs/isoflop_grown
+          17 runs of 1e14 to 3e16 FLOPs, 8.3e16 in all, for one GPU; not yet run
 Answer:   isoflop_demo.md, beside this file
 """
 
@@ -39,13 +41,18 @@ JUDGED, CHOSEN_BY = 1920, 960  # held-out windows: of the loss, of the choice of
 QUESTION = "How should a small byte-level decoder split its compute between parameters and data?"
 QUICK_SIZES = (0.5, 1.0, 2.0)
 QUICK_SHARE = 0.125  # of the budgets, and of the held-out text
+GROWN_BATCHES = {1e14: 64, 6e14: 128, 4e15: 256, 3e16: 512}
+GROWN_HELD_OUT_SIZES = (0.7, 1.4)
 
 
 def study(extent: str = "full") -> Study:
     if extent == "quick":
         return quick()
+    if extent == "grown":
+        return grown()
     if extent != "full":
-        raise UserError(f"the study has no extent {extent!r}; {suggest(extent, ['full', 'quick'])}")
+        extents = ["full", "quick", "grown"]
+        raise UserError(f"the study has no extent {extent!r}; {suggest(extent, extents)}")
     fitted = [budget(flops, SIZES, tuned) for flops in BATCHES if flops < HELD_OUT]
     return Study(
         name="isoflop_demo",
@@ -68,6 +75,26 @@ def quick() -> Study:
     )
 
 
+def grown() -> Study:
+    """The same sizes around the expected optimum at a GPU's budgets, in bfloat16, with one rate and
+    one seed; the largest budget is held out. It reads the text many times.
+    """
+    config = base()
+    config.precision = ConfigDict({"compute": "bfloat16"})
+    held_out = max(GROWN_BATCHES)
+    budgets = [
+        budget(flops, GROWN_HELD_OUT_SIZES if flops == held_out else SIZES, untuned, batch=batch)
+        for flops, batch in GROWN_BATCHES.items()
+    ]
+    return Study(
+        name="isoflop_grown",
+        question=QUESTION,
+        base=config,
+        sweep=chain(*budgets),
+        analysis={"kind": "isoflop", "held_out_budget": held_out, "predictor": "surface"},
+    )
+
+
 def base() -> ConfigDict:
     config = ConfigDict()
     config.model = ConfigDict({"family": "decoder", "depth": DEPTH, "heads": HEADS})
@@ -80,14 +107,18 @@ def base() -> ConfigDict:
 
 
 def budget(
-    flops: float, ratios: Sequence[float], runs: Callable[[int], Sweep], share: float = 1.0
+    flops: float,
+    ratios: Sequence[float],
+    runs: Callable[[int], Sweep],
+    share: float = 1.0,
+    batch: int | None = None,
 ) -> Sweep:
     """The runs of one budget, or of a share of it and of its held-out text: sizes around where
-    the optimum is expected.
+    the optimum is expected. `batch` is in windows; None: that of BATCHES.
     """
     target = centre(flops * share, at=min(BATCHES), size=9e3, exponent=0.5)
     widths = widths_near(target, ratios, matmul_parameters, multiple=2 * HEADS)
-    batch = BATCHES[flops]
+    batch = BATCHES[flops] if batch is None else batch
     shared = {
         "train.budget_flops": flops * share,
         "train.batch_size": batch,

@@ -93,7 +93,7 @@ class Compiled:
         deterministic: bool = False,
     ) -> None:
         self.jitted, self._mesh, self._microbatches = jitted, mesh, microbatches
-        # Other devices have no kernels that differ from one process to the next.
+        # XLA has such options for GPUs alone.
         self._options = EXACT if deterministic and jax.default_backend() == "gpu" else None
         self.programs: dict[Any, stages.Compiled] = {}  # by the shapes of the examples
 

@@ -13,6 +13,7 @@ from lm_lab.adapters import none
 from lm_lab.engine.carry import CARRY, NOTHING, Carry, begun
 from lm_lab.engine.chunked import loss_of, outputs
 from lm_lab.engine.norms import Norms
+from lm_lab.engine.rounding import Rounding, nearest
 from lm_lab.engine.state import FROZEN, Init, Optimizer, Slots, TrainState, divide, unite
 from lm_lab.types import (
     AdapterFunctions,
@@ -138,12 +139,14 @@ def train_step(
     rate_factor: Callable[[Array], Array],
     slots: Slots,
     norms: Norms | None = None,
+    rounded: Rounding = nearest,
 ) -> Step:
     """One step of one run: (state, examples) -> (state, metrics).
 
     `rate_factor` is the share of the peak rate at a step, i32[] -> f32[]. The key depends on the
     seed and the step alone. Sums become means here and nowhere else, over the whole batch. With
-    `norms` the metrics hold them, too, as a mapping "norms".
+    `norms` the metrics hold them, too, as a mapping "norms". `rounded` gives parameters and
+    optimizer state the dtypes that they are kept in.
     """
 
     def step(state: TrainState, examples: Examples) -> tuple[TrainState, Metrics]:
@@ -160,10 +163,12 @@ def train_step(
         grads = jax.tree.map(lambda g: g / count, grads)
         updates, opt_state = updater.update(grads, state.opt_state, state.params)
         # The update is computed in float32 and stored in the dtype of the parameters.
-        opt_state = jax.tree.map(lambda new, old: new.astype(old.dtype), opt_state, state.opt_state)
-        params = optax.apply_updates(state.params, updates)
-        kept = {**state.slots, CARRY: carry} if carry else state.slots
-        after = TrainState(state.step + 1, params, opt_state, state.hyper, kept)
+        moved = jax.tree.map(jnp.add, state.params, updates)
+        rounding = jax.random.fold_in(key, 2)  # as the third key that it is split into
+        kept = (state.params, state.opt_state)
+        params, opt_state = rounded((moved, opt_state), kept, rounding)
+        in_slots = {**state.slots, CARRY: carry} if carry else state.slots
+        after = TrainState(state.step + 1, params, opt_state, state.hyper, in_slots)
         metrics: dict[str, PyTree] = {**sums, "rate": rate}
         metrics["gradient_norm"] = optax.tree.norm(grads)
         if norms:

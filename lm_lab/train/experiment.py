@@ -167,9 +167,17 @@ class Precision:
     parameters: Literal["float32", "bfloat16"] = setting(
         "dtype of parameters and optimizer state", "float32"
     )
+    rounding: Literal["nearest", "stochastic"] = setting(
+        "of parameters and optimizer state to bfloat16 after a step: to the nearest value, or "
+        "stochastic, to one of the two neighbours so that small updates add up",
+        "nearest",
+        read_with=Condition(
+            "parameters bfloat16", lambda precision: precision.parameters == "bfloat16"
+        ),
+    )
     deterministic: bool = setting(
         "on a GPU only kernels that give the same bits in every process, without autotuning: "
-        "slower; elsewhere they always do",
+        "slower",
         False,
         changes_result=False,
     )

@@ -20,6 +20,7 @@ from lm_lab.engine.carry import CARRY
 from lm_lab.engine.nonfinite import guarded, with_policy
 from lm_lab.engine.norms import norms_by
 from lm_lab.engine.program import evaluate_slots, evaluated_params
+from lm_lab.engine.rounding import ROUNDINGS
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
 from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, placed, train_step
 from lm_lab.evaluation import likelihood
@@ -173,6 +174,7 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
         lambda step: task.update.rate_factor(step, steps),
         slots,
         norms,
+        ROUNDINGS[experiment.precision.rounding],
     )
     return guarded(step, train.nonfinite, slots)
 

@@ -89,6 +89,7 @@ def test_a_step_moves_everything_and_counts_itself(usual):
     assert metrics["rate"].tolist() == pytest.approx([0.005, 0.01, 0.01])
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("microbatches", [2, 4])
 def test_accumulation_is_one_big_batch_step_after_step(usual, microbatches):
     assert (
@@ -149,6 +150,7 @@ MEMBERS = (
 )
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("how", ["map", "vmap"])
 def test_a_member_of_a_population_is_its_solo_run(how):
     solo_starts = [start(**fields) for fields in MEMBERS]

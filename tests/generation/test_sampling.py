@@ -25,6 +25,7 @@ def greedy(row, count):
     return row[-count:]
 
 
+@pytest.mark.gpu
 def test_greedy_text_is_that_of_the_full_forward_pass():
     tokens, lengths = generate(MODEL, VARIABLES, generation.prompts(ROWS), GREEDY)
     assert tokens.tolist() == [greedy(row, 7) for row in ROWS]

@@ -117,6 +117,7 @@ def subject(family, changes):
     return _subject(family, tuple(changes.items()))
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("family, changes", named(VARIANTS))
 def test_the_laws_of_a_family(family, changes):
     tried = subject(family, changes)
@@ -155,6 +156,7 @@ def test_a_token_sees_all_that_its_family_says(family, changes):
     assert ((tried.influence > 0) == seen).all()
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("family, changes", named(WINDOWS))
 def test_cached_steps_of_windows_give_the_logits_of_the_full_pass(family, changes):
     laws.decoding(subject(family, changes))

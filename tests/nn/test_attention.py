@@ -35,6 +35,7 @@ def reference(q, k, v, mask):
 SEGMENTS = jnp.array([[1, 1, 1, 2, 2, 2, 2], [1, 2, 2, 2, 3, 0, 0]])
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("segments", [None, SEGMENTS], ids=["whole", "packed"])
 def test_plain_attention_is_the_papers(segments):
     mask = causal_mask(7, segments)
@@ -48,6 +49,7 @@ def test_scores_of_any_size_stay_finite():
     assert distance(attend(*large, mask, "plain"), reference(*large, mask)) < 2e-3
 
 
+@pytest.mark.gpu
 def test_half_precision_rounds_once_each_way():
     half = drawn(dtype=jnp.bfloat16)
     out = attend(*half, causal_mask(7, None), "plain")
@@ -109,6 +111,7 @@ def test_splash_attention_is_the_plain_one(segments, softcap, window, scope):
     assert distance(ours, wanted) < ROUNDING
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize(
     "segments, window, biased", [(None, None, False), (PACKED, 40, True)], ids=["past", "packed"]
 )
@@ -160,6 +163,35 @@ def test_no_mask_is_the_past_of_the_window(window):
     assert tiny.same_bits(
         attend(*drawn(), None, "plain", window=window), attend(*drawn(), mask, "plain")
     )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize(
+    "segments, window", [(None, None), (None, 40), (PACKED, None)], ids=["all", "window", "packed"]
+)
+def test_cudnn_attention_is_the_plain_one(segments, window):
+    """Of the same bfloat16 queries, keys and values; the plain one computes in float32."""
+    places, half = jnp.arange(256), grouped(dtype=jnp.bfloat16)
+    mask = None
+    if segments is not None:
+        mask = make_mask(places[:, None] - places, segments, segments, window=window)
+    weights = tiny.normal(2, 256, 4, 32)
+
+    def loss(kernel, q, k, v):
+        out = attend(q, k, v, mask, kernel, window=window)
+        return (out.astype(jnp.float32) * weights).sum(), out
+
+    def values(kernel, args):
+        (_, out), gradients = jax.jit(
+            jax.value_and_grad(lambda *args: loss(kernel, *args), (0, 1, 2), has_aux=True)
+        )(*args)
+        return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (out, gradients))
+
+    whole = [leaf.astype(jnp.float32) for leaf in half]
+    # Weights, output, its gradient, the scores' gradients and the result are rounded to 8 bits
+    # (2^-9 each), and a sum over keys may add some of these errors up.
+    assert distance(values("cudnn", half), values("plain", whole)) < 8 * 2**-9
 
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="is about machines without one")

@@ -91,6 +91,7 @@ def layer(cell, x, segments=None, **changes):
     return jax.jit(lambda p, x: Layer(cell, **changes).apply({"params": p}, x, segments))(params, x)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize(
     "cell, bias", [*((cell, True) for cell in CELLS), ("lstm", False), ("gru", False)]
 )
@@ -101,6 +102,7 @@ def test_a_layer_is_the_papers(cell, bias):
     assert distance(layer(cell, x, bias=bias), np.array(expected)) < ROUNDING
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_every_segment_is_read_as_if_alone_and_padding_not_at_all(cell, reverse):
@@ -131,6 +133,7 @@ def naive(cell, x_LBG, kernel, biases, start, marks):
     return h, end
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_written_derivative_is_that_of_jax(cell):
     gates, states = CELLS[cell].gates * SIZE, CELLS[cell].states
@@ -172,6 +175,7 @@ def test_the_way_back_is_the_way_there_of_the_turned_row():
     assert distance(back, there) < ROUNDING
 
 
+@pytest.mark.gpu
 def test_half_precision_keeps_its_state_in_float32():
     x = drawn(0, 1, 300, INPUTS)
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params_of("gru"))
@@ -191,6 +195,7 @@ def reference(x, h_0, c_0, weights, lengths, *sizes):
     return cudnn.lstm_ref(x, h_0, c_0, *unpacked, lengths, *sizes)
 
 
+@pytest.mark.gpu
 def test_cudnn_is_given_the_weights_in_its_order(monkeypatch):
     """jax's reference of the kernel stands in for it where there is no GPU; on one, the kernel
     itself is run.

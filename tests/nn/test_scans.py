@@ -80,6 +80,7 @@ def weighted(function):
     )
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_linear_scan_is_its_formula(kernel, length):
@@ -90,6 +91,7 @@ def test_a_linear_scan_is_its_formula(kernel, length):
     )
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_selective_scan_is_its_formula(kernel, length, monkeypatch):
@@ -101,6 +103,7 @@ def test_a_selective_scan_is_its_formula(kernel, length, monkeypatch):
     )
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_derivatives_are_those_that_jax_derives(kernel, monkeypatch):
     monkeypatch.setitem(scans.CHUNK, "sequential", 4)

@@ -16,6 +16,7 @@ from tests.train.launched import THREE, Killed, assert_same, kill_at, newest, ru
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("number, after", [(1, False), (1, True), (3, False), (4, True)])
 def test_a_run_killed_and_started_again_ends_in_the_same_bits(
     tmp_path, monkeypatch, undisturbed, number, after
@@ -72,6 +73,7 @@ def test_members_whose_newest_checkpoints_differ_go_on_from_what_all_have(
     assert_same(runs, undisturbed)
 
 
+@pytest.mark.gpu
 def test_members_trained_apart_go_on_together(tmp_path, monkeypatch, undisturbed):
     runs = runs_in(tmp_path, THREE)
     for run, saves in ((runs[0], 1), (runs[1], 2)):

@@ -24,6 +24,7 @@ import tempfile
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ def run(flags: Namespace) -> Iterator[Row]:
 def measure(width: int, members: int, flags: Namespace, cells: list[Cell]) -> Iterator[Row]:
     """Rows of a size and a number of members, which is added to the cells of the figure."""
     cores = sorted(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         ways, begun, said = {}, {}, {}
         for way in ("one", *flags.ways):
             if way == "processes" and said["one"]["platform"] != "cpu":
@@ -76,15 +77,15 @@ def measure(width: int, members: int, flags: Namespace, cells: list[Cell]) -> It
             begin = time.monotonic()
             kept = Path(folder, f"{way}.npz")
             ways[way] = start(way, width, members, cores, flags.seconds, kept)
+            for process in ways[way]:
+                stack.callback(process.wait)
+                stack.callback(process.kill)
             said[way], *_ = [json.loads(answer(process)) for process in ways[way]]
             begun[way] = time.monotonic() - begin
         turns: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
         for round_ in range(flags.rounds):
             for way in list(ways)[:: 1 if round_ % 2 == 0 else -1]:
                 turns[way].append(step_time(ways[way]))
-        for process in itertools.chain(*ways.values()):
-            process.kill()
-            process.wait()
         apart = {way: difference(Path(folder), way) for way in ways if way != "one"}
     steps, about = flags.population_steps, f"{said['one']['params']:,} (width {width})"
 
