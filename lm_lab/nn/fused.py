@@ -3,6 +3,7 @@ on a TPU; and what a kernel does under vmap.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -51,16 +52,51 @@ def cudnn(
             implementation="cudnn",
         )
 
-    def of_members(*arrays_PB: Array) -> Array:
-        members, rows = arrays_PB[0].shape[:2]
-        shapes = [(members, rows, *x.shape[2:]) for x in arrays_PB]
-        many = (jnp.broadcast_to(x, shape) for x, shape in zip(arrays_PB, shapes))
-        mixed = attention(*(x.reshape(-1, *x.shape[2:]) for x in many))
-        return mixed.reshape(members, rows, *mixed.shape[1:])
-
-    attention = under_vmap(kernel, of_members)
     biases = () if bias is None else (bias.astype(q_BLHK.dtype),)
-    return attention(q_BLHK, k_BMGK, v_BMGK, *biases)
+    return rows_under_vmap(kernel)(q_BLHK, k_BMGK, v_BMGK, *biases)
+
+
+def rows_under_vmap(kernel: Function) -> Function:
+    """The kernel, a function of float arrays [B ...], which does under vmap the rows of all members
+    in one call. An array may have one row for all; the first has all.
+
+    What its derivative keeps must have rows, too.
+    """
+    forward, backward = _passes(kernel)
+
+    def value_of_members(value: Function, *arrays: Array) -> Array:
+        return _split(len(arrays[0]), value(*_joined(arrays)))
+
+    def forward_of_members(ahead: Any, *arrays: Array) -> tuple[Array, list[Array]]:
+        return jax.tree.map(partial(_split, len(arrays[0])), ahead(*_joined(arrays)))
+
+    def backward_of_members(back: Any, arrays: Arrays, kept: list[Array], dout: Array) -> Arrays:
+        members, rows = arrays[0].shape[:2]
+        gradients = back(_joined(arrays), *jax.tree.map(_flat, (kept, dout)))
+        split = [_split(members, x) for x in gradients]
+        return tuple(
+            dx if x.shape[1] == rows else dx.sum(1, keepdims=True) for x, dx in zip(arrays, split)
+        )
+
+    return _differentiable(
+        _batched(kernel, value_of_members),
+        _batched(forward, forward_of_members),
+        _batched(backward, backward_of_members),
+    )
+
+
+def _flat(x_PB: Array) -> Array:
+    return x_PB.reshape(x_PB.shape[0] * x_PB.shape[1], *x_PB.shape[2:])
+
+
+def _split(members: int, x: Array) -> Array:
+    return x.reshape(members, x.shape[0] // members, *x.shape[1:])
+
+
+def _joined(arrays_PB: Arrays) -> Arrays:
+    """Arrays [P B ...] or [P 1 ...] as [P * B ...]."""
+    places = arrays_PB[0].shape[:2]
+    return tuple(_flat(jnp.broadcast_to(x, (*places, *x.shape[2:]))) for x in arrays_PB)
 
 
 def under_vmap(kernel: Function, of_members: Function) -> Function:
@@ -70,6 +106,37 @@ def under_vmap(kernel: Function, of_members: Function) -> Function:
     The two keep different things for their derivatives, so that the derivative of `of_members`
     computes its value again; that of the kernel does not.
     """
+    forward, backward = _passes(kernel)
+
+    def forward_of_members(_: Any, *arrays: Array) -> tuple[Array, list[Array]]:
+        of_one = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in arrays]
+        kept = jax.eval_shape(forward, *of_one)[1]  # nothing reads it, and XLA leaves it out
+        return of_members(*arrays), [jnp.zeros((len(arrays[0]), *x.shape), x.dtype) for x in kept]
+
+    def backward_of_members(_: Any, arrays: Arrays, __: list[Array], dout: Array) -> Arrays:
+        return jax.vjp(of_members, *arrays)[1](dout)
+
+    return _differentiable(
+        _batched(kernel, lambda _, *arrays: of_members(*arrays)),
+        _batched(forward, forward_of_members),
+        _batched(backward, backward_of_members),
+    )
+
+
+def _differentiable(value: Function, forward: Any, backward: Any) -> Function:
+    """The value, with a derivative by `forward`, arrays -> (value, kept), and `backward`."""
+
+    def with_arrays(*arrays: Array) -> tuple[Array, tuple[Arrays, list[Array]]]:
+        out, kept = forward(*arrays)
+        return out, (arrays, kept)
+
+    run = jax.custom_vjp(lambda *arrays: value(*arrays))
+    run.defvjp(with_arrays, lambda residuals, dout: backward(*residuals, dout))
+    return run
+
+
+def _passes(kernel: Function) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """(arrays -> (value, kept), (arrays, kept, gradient of the value) -> those of the arrays)."""
 
     def forward(*arrays: Array) -> tuple[Array, list[Array]]:
         return _pull(kernel, arrays)[:2]
@@ -79,24 +146,7 @@ def under_vmap(kernel: Function, of_members: Function) -> Function:
         jax.eval_shape(lambda *arrays: pullbacks.append(_pull(kernel, arrays)[2]), *arrays)
         return pullbacks[0](arrays, kept, dout)
 
-    def forward_of_members(*arrays: Array) -> tuple[Array, list[Array]]:
-        of_one = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in arrays]
-        kept = jax.eval_shape(forward, *of_one)[1]  # nothing reads it, and XLA leaves it out
-        return of_members(*arrays), [jnp.zeros((len(arrays[0]), *x.shape), x.dtype) for x in kept]
-
-    def backward_of_members(arrays: Arrays, _: list[Array], dout: Array) -> Arrays:
-        return jax.vjp(of_members, *arrays)[1](dout)
-
-    value, ahead = _batched(kernel, of_members), _batched(forward, forward_of_members)
-    back = _batched(backward, backward_of_members)
-
-    def ahead_with_arrays(*arrays: Array) -> tuple[Array, tuple[Arrays, list[Array]]]:
-        out, kept = ahead(*arrays)
-        return out, (arrays, kept)
-
-    run = jax.custom_vjp(lambda *arrays: value(*arrays))
-    run.defvjp(ahead_with_arrays, lambda residuals, dout: back(*residuals, dout))
-    return run
+    return forward, backward
 
 
 def _pull(kernel: Function, arrays: Arrays) -> tuple[Array, list[Array], Callable[..., Arrays]]:
@@ -117,13 +167,15 @@ def _pull(kernel: Function, arrays: Arrays) -> tuple[Array, list[Array], Callabl
 
 
 def _batched(function: Callable[..., Any], of_members: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, which is `of_members` under vmap, where each array has the axis of members."""
+    """The function; under vmap `of_members` of the function and its arrays, each with the axis of
+    members in front.
+    """
 
     def rule(members: int, is_batched: list[Any], *args: Any) -> tuple[Any, Any]:
         def with_members(x: Array, has: bool) -> Array:
             return x if has else jnp.broadcast_to(x, (members, *x.shape))
 
-        out = of_members(*jax.tree.map(with_members, args, tuple(is_batched)))
+        out = of_members(batched, *jax.tree.map(with_members, args, tuple(is_batched)))
         return out, jax.tree.map(lambda _: True, out)
 
     batched = custom_vmap(function)

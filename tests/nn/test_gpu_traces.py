@@ -60,20 +60,33 @@ def test_attention_of_all_members_is_one_call_on_a_gpu(case, monkeypatch):
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), arrays)
     step = jax.jit(jax.vmap(partial(slopes, kernel))).trace(half, mask)
     text = step.lower(lowering_platforms=("cuda",)).as_text()
-    # Forward, and backward with the forward again; each on the rows of all members.
+    # Forward and backward, each on the rows of all members.
     calls = [line for line in text.splitlines() if "custom_call @__cudnn$fmha" in line]
-    assert len(calls) == 3
+    assert len(calls) == 2
     assert all(f"tensor<{MEMBERS * ROWS}x{LENGTH}x4x{SIZE}xbf16>" in call for call in calls)
+
+
+def stand_in(attention):
+    """JAX's own attention, whose derivative keeps what cuDNN's does: arrays and output."""
+
+    def run(*arrays, implementation, **options):
+        value = partial(attention, **options)
+        run = jax.custom_vjp(value)
+        run.defvjp(
+            lambda *arrays: (value(*arrays), (arrays, value(*arrays))),
+            # NaN if the output that was kept is another
+            lambda kept, dout: jax.vjp(value, *kept[0])[1](
+                jnp.where(abs(value(*kept[0]) - kept[1]) < ROUNDING, dout, jnp.nan)
+            ),
+        )
+        return run(*arrays)
+
+    return run
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_population_attends_as_its_members_alone(case, monkeypatch):
-    xla = jax.nn.dot_product_attention
-    monkeypatch.setattr(
-        jax.nn,
-        "dot_product_attention",
-        lambda *args, implementation, **options: xla(*args, **options),
-    )
+    monkeypatch.setattr(jax.nn, "dot_product_attention", stand_in(jax.nn.dot_product_attention))
     arrays, mask = arrays_of(case)
 
     @jax.jit
