@@ -84,6 +84,8 @@ class Family(NamedTuple, Generic[ConfigT]):
     experts_per_token: Callable[[ConfigT], int] = lambda config: 1
     # whether its "cache" is a state of constant size, which may go on from window to window
     is_recurrent: Callable[[ConfigT], bool] = lambda config: False
+    # tokens that fill the cache of its attention, where that is of constant size
+    memory: Callable[[ConfigT], int] = lambda config: 1
     # the width over that from which rates carry over (nn/transfer.py)
     width_ratio: Callable[[ConfigT], float] = lambda config: 1.0
 

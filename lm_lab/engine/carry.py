@@ -1,5 +1,6 @@
-"""The recurrent state that a model carries from a window of text to the next: truncated
-back-propagation through time (10.1162/neco.1990.2.4.490). Gradients end where a window begins.
+"""The state that a model carries from a window of text to the next: that of a recurrence, by
+truncated back-propagation through time (10.1162/neco.1990.2.4.490), or the keys and values of the
+last tokens, the memory of Transformer-XL (1901.02860). Gradients end where a window begins.
 
 It is the model's own "cache", which decoding goes on from too. Here its leaves are [B ...], rows
 first wherever the model has them, so that they are split over microbatches and devices as the batch
@@ -19,12 +20,13 @@ from lm_lab.engine.state import Slot
 from lm_lab.types import Inputs, PyTree
 
 CARRY = "carry"  # the slot
+SHARED = -1  # the axis of rows of a leaf that has none
 
 
 class Carry(NamedTuple):
     """The form of what is carried; empty trees where nothing is."""
 
-    axes: PyTree  # of rows in each leaf of the model's cache
+    axes: PyTree  # of rows in each leaf of the model's cache, or SHARED
     one: PyTree  # shapes and dtypes of a row
 
     def start(self, rows: int) -> PyTree:
@@ -42,30 +44,41 @@ class Carry(NamedTuple):
         from the state `carry`.
         """
         held = {"cache": jax.tree.map(_moved_back, carry, self.axes)} if carry else {}
+        if held:  # positions count from the text's beginning, and not from the window's
+            inputs = inputs._replace(positions=None)
         mutable = [*options.pop("mutable", ()), *held]
         logits, changed = model.apply({**variables, **held}, inputs, mutable=mutable, **options)
-        after = jax.tree.map(_moved_first, changed.pop("cache"), self.axes) if held else carry
-        return logits, after, changed
+        if not held:
+            return logits, carry, changed
+        moved_first = partial(_moved_first, len(inputs.tokens))
+        return logits, jax.tree.map(moved_first, changed.pop("cache"), self.axes), changed
 
 
 NOTHING = Carry({}, {})
 
 
-def carry_of(model: Any, compute: str) -> Carry:
-    """The form of the state of a model whose products are in dtype `compute`."""
+def carry_of(model: Any, compute: str, memory: int = 1) -> Carry:
+    """The form of the state of a model whose products are in dtype `compute`, and whose attention
+    sees `memory` tokens.
+    """
 
     def cache(rows: int) -> PyTree:
-        tokens = jnp.zeros((rows, 1), jnp.int32)
+        tokens = jnp.zeros((rows, memory), jnp.int32)
         drawn = sharding.unbox(model.init(jax.random.key(0), Inputs(tokens))["params"])
         params = jax.tree.map(lambda leaf: leaf.astype(compute), drawn)
         reads = {"mutable": ["cache"], "method": "features"}
         return model.apply({"params": params}, Inputs(tokens), **reads)[1]["cache"]
 
+    def axis_of(two: jax.ShapeDtypeStruct, three: jax.ShapeDtypeStruct) -> int:
+        differ = np.not_equal(two.shape, three.shape)
+        return int(np.argmax(differ)) if differ.any() else SHARED
+
     def of_row(leaf: jax.ShapeDtypeStruct, axis: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape[:axis] + leaf.shape[axis + 1 :], leaf.dtype)
+        rest = leaf.shape if axis == SHARED else leaf.shape[:axis] + leaf.shape[axis + 1 :]
+        return jax.ShapeDtypeStruct(rest, leaf.dtype)
 
     two, three = (jax.eval_shape(partial(cache, rows)) for rows in (2, 3))
-    axes = jax.tree.map(lambda a, b: int(np.argmax(np.not_equal(a.shape, b.shape))), two, three)
+    axes = jax.tree.map(axis_of, two, three)
     return Carry(axes, jax.tree.map(of_row, two, axes))
 
 
@@ -80,8 +93,13 @@ def begun(carry: PyTree, begins_B: Array | None) -> PyTree:
 
 
 def _moved_back(leaf: Array, axis: int) -> Array:
-    return jnp.moveaxis(leaf, 0, axis)
+    """A leaf as the model has it. What rows share, a number of tokens, is the largest: that of rows
+    which did not begin a text anew.
+    """
+    return leaf.max(0) if axis == SHARED else jnp.moveaxis(leaf, 0, axis)
 
 
-def _moved_first(leaf: Array, axis: int) -> Array:
+def _moved_first(rows: int, leaf: Array, axis: int) -> Array:
+    if axis == SHARED:
+        return jnp.broadcast_to(leaf, (rows, *leaf.shape))
     return jnp.moveaxis(leaf, axis, 0)

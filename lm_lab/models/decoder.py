@@ -84,6 +84,12 @@ class Config(Windowed):
             raise UserError("qk_norm_over is for models with a qk_norm; set that, or leave it out")
 
     @property
+    def has_memory(self) -> bool:
+        """Whether its cache is of constant size, and holds no places that end with a window."""
+        sees_all = self.window is None or groups_of(self.depth, self.global_every)[0] > 0
+        return not sees_all and not self.positions.absolute
+
+    @property
     def layer(self) -> LayerShape:
         """The shape of its layers."""
         attention = AttentionShape(
@@ -150,5 +156,7 @@ FAMILY = Family(
     attention=lambda cfg: AttentionGeometry(*cfg.attention_geometry),
     max_length=lambda cfg: cfg.max_length,
     experts_per_token=lambda cfg: cfg.experts_per_token,
+    is_recurrent=lambda cfg: cfg.has_memory,
+    memory=lambda cfg: cfg.window or 1,
     width_ratio=transfer.width_ratio,
 )

@@ -39,34 +39,38 @@ WIDEST = 2**20  # features of a stream
 PRODUCT = "product"
 
 
-@jax.custom_vjp
-def matmul(x: Array, kernel: Array) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def matmul(x: Array, kernel: Array, flattens: bool = True) -> Array:
     """x[... in] @ kernel[in, out], whose gradient by the kernel is `kernel_gradient`."""
+    del flattens
     return x @ kernel
 
 
-def kernel_gradient(x: Array, dy: Array) -> Array:
+def kernel_gradient(x: Array, dy: Array, flattens: bool = True) -> Array:
     """x^T dy [in, out] of x [... in] and dy [... out], summed over all tokens.
 
     JAX writes (dy^T x)^T, for which XLA on a CPU computes dy a second time, transposed, with
     everything that is fused into dy, such as GELU's derivative; and it copies an x that has more
-    than one axis of tokens (docs/speed.md). On a GPU cuBLAS takes any form as it is.
+    than one axis of tokens (docs/speed.md), unless they are flattened to one. On a GPU cuBLAS takes
+    any form as it is.
     """
     # Where the mesh splits rows or positions, tokens on one axis could not keep that split.
-    if size_of("batch") == 1 and not is_split("length"):
+    if flattens and size_of("batch") == 1 and not is_split("length"):
         x, dy = (array.reshape(-1, array.shape[-1]) for array in (x, dy))
     tokens = tuple(range(x.ndim - 1))
     return lax.dot_general(x, dy, ((tokens, tokens), ((), ())))
 
 
-def _matmul_backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+def _matmul_backward(
+    flattens: bool, residuals: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
     x, kernel = residuals
-    return dy @ kernel.T, kernel_gradient(x, dy)
+    return dy @ kernel.T, kernel_gradient(x, dy, flattens)
 
 
 # The product itself, not `matmul`: remat policies see no product inside a function with a custom
 # derivative.
-matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
+matmul.defvjp(lambda x, kernel, _: (x @ kernel, (x, kernel)), _matmul_backward)
 
 
 def uniform(limit: float) -> Any:
@@ -112,11 +116,16 @@ class Linear(nn.Module):
         part = PARTS.get(self.role, self.part)
         shape = (x.shape[-1], self.features)
         kernel = _param(self, "kernel", Role("kernel", part), init, _axes(self.role), shape)
-        y = self._adapted(x, kernel, checkpoint_name(matmul(x, kernel.astype(x.dtype)), PRODUCT))
+        y = self._adapted(x, kernel, checkpoint_name(self._times(x, kernel), PRODUCT))
         if self.bias:
             first, axis = _bias_init(self.limit), _axes(self.role)[1]
             y += bias_param(self, self.features, axis, part, init=first).astype(x.dtype)
         return y
+
+    def _times(self, x: Array, kernel: Array) -> Array:
+        # An x whose rows are not its first axis is a transpose, which XLA 0.10 on a CPU, by its
+        # FAST_COMPILE preset, leaves out before a reshape.
+        return matmul(x, kernel.astype(x.dtype), self.rows == 0)
 
     def _adapted(self, x: Array, kernel: Array, y: Array) -> Array:
         """y, which is x @ kernel, plus the term drop(x) @ down @ up of each low-rank adapter
@@ -130,7 +139,7 @@ class Linear(nn.Module):
         total = y
         for _, adapter in sorted(adapters.items()):
             dropped = _dropped(self, x, adapter.get("keep"), self.rows)
-            low = matmul(dropped, adapter["down_kernel"].astype(x.dtype))
+            low = self._times(dropped, adapter["down_kernel"])
             delta = low @ adapter["up_kernel"].astype(x.dtype)
             if "magnitude" in adapter:
                 gain = _gain(kernel, adapter).astype(x.dtype)

@@ -39,6 +39,7 @@ class Scheme:
 
     scales_embedding: ClassVar[bool] = False  # whether embeddings must have entries of unit size
     limits_length: ClassVar[bool] = False  # whether there are parameters for each position
+    absolute: ClassVar[bool] = False  # whether the stream says where a token stands
 
     def check(self, sizes: Sizes) -> None:
         """Raises UserError for a model that this scheme cannot serve."""
@@ -169,6 +170,7 @@ class Learned(Scheme):
     """A learned vector for each position, added to the embeddings (1810.04805)."""
 
     limits_length: ClassVar[bool] = True
+    absolute: ClassVar[bool] = True
 
     def module(self, sizes: Sizes) -> nn.Module:
         """The table f32[length, D]."""
@@ -185,6 +187,7 @@ class Sinusoidal(Scheme):
     """Fixed sines and cosines, added to the embeddings (1706.03762)."""
 
     scales_embedding: ClassVar[bool] = True
+    absolute: ClassVar[bool] = True
 
     def check(self, sizes: Sizes) -> None:
         """Raises UserError for an odd width."""

@@ -84,7 +84,8 @@ class Task:
         """
         if not self.experiment.train.carry_state:
             return NOTHING
-        return carry_of(self.reference_model, self.experiment.precision.compute)
+        memory = self.family.memory(self.experiment.model.settings)
+        return carry_of(self.reference_model, self.experiment.precision.compute, memory)
 
     @cached_property
     def dataset(self) -> loader.Dataset:
@@ -384,7 +385,10 @@ def _check_carry(experiment: Experiment, family: Family, kind: Objective) -> Non
     """Raises UserError for a run that has no state to carry, or no text that reads on."""
     name, data = experiment.model.name, experiment.data
     if not family.is_recurrent(experiment.model.settings):
-        fault = f"config.model.family {name!r}, with these settings, keeps no recurrent state"
+        fault = (
+            f"config.model.family {name!r}, with these settings, keeps no state of constant size "
+            "(a decoder does with model.window and positions that are not absolute)"
+        )
     elif not kind.reads_on:
         fault = f"config.objective.name {experiment.objective.name!r} reads no text on"
     elif data.sources:

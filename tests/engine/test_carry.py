@@ -11,6 +11,7 @@ from lm_lab import registry
 from lm_lab.engine.carry import begun, carry_of
 from lm_lab.engine.step import accumulate, gradients
 from lm_lab.interop import torch_rnn
+from lm_lab.nn.positions import Sinusoidal
 from lm_lab.objectives import causal
 from lm_lab.types import Examples, Inputs, Vocabulary
 from tests import tiny
@@ -38,6 +39,13 @@ FAMILIES = {
     "gru unrolled": {"family": "rnn", "cell": "gru", "scan": False},
     "mamba": {"family": "state_space"},
     "hawk unrolled": {"family": "state_space", "block": "rg_lru", "scan": False},
+    "decoder": {"family": "decoder", "window": SIZE // 2 + 1},
+    "decoder unrolled": {
+        "family": "decoder",
+        "window": 2 * SIZE - 3,
+        "positions": "alibi",
+        "scan": False,
+    },
 }
 
 
@@ -48,7 +56,8 @@ def made(name):
     known = registry.load("models", family, "")
     model = tiny.model(family, **settings)
     assert known.is_recurrent(model.cfg)
-    return model, carry_of(model, "float32"), tiny.params_of(model, Inputs(TEXT[:, :1]))
+    form = carry_of(model, "float32", known.memory(model.cfg))
+    return model, form, tiny.params_of(model, Inputs(TEXT[:, :1]))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -77,9 +86,12 @@ def test_windows_one_after_another_are_the_whole_text(name):
         assert distance(one(form.start(ROWS), window(WINDOWS - 1))[0], found[-1]) > 1e-2
 
 
-def test_a_family_that_attends_has_no_state_alone():
+def test_a_family_that_attends_to_all_has_no_state_alone():
     decoder, mixed = (registry.load("models", name, "") for name in ("decoder", "state_space"))
-    assert not decoder.is_recurrent(decoder.Config())
+    windowed = {"window": 8, "depth": 4}
+    assert decoder.is_recurrent(decoder.Config(**windowed))
+    for more in ({"window": None}, {"global_every": 2}, {"positions": Sinusoidal()}):
+        assert not decoder.is_recurrent(decoder.Config(**{**windowed, **more}))
     assert not mixed.is_recurrent(mixed.Config(attention_every=2))
     assert mixed.is_recurrent(mixed.Config(attention_every=5, depth=4))
 
