@@ -60,6 +60,9 @@ def test_without_a_gpu_it_says_so_and_measures_nothing(tmp_path, capsys, monkeyp
     assert said.startswith("no GPU here: JAX has found a cpu;")
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit, match="2"):
+        gpu.main(["checks", "--rehearse", "--only=nothing"])
+    assert "--only=nothing names no job of checks: tests/nn/" in capsys.readouterr().err
 
 
 def test_every_part_has_jobs_that_are_named_apart(tmp_path):
@@ -118,7 +121,7 @@ def test_the_lstm(tmp_path):
 
 def test_a_report_of_pytest_is_counted(tmp_path):
     report = tmp_path / "report.xml"
-    cases = ("", "<failure/>", "<error/>", "<skipped/>", "")
+    cases = ("", '<failure message="1 != 2"/>', "<error/>", "<skipped/>", "")
     inside = "".join(
         f'<testcase classname="tests.t" name="n{index}">{case}</testcase>'
         for index, case in enumerate(cases)
@@ -129,8 +132,8 @@ def test_a_report_of_pytest_is_counted(tmp_path):
         "passed": 2,
         "failed": 2,
         "skipped": 1,
-        "failed: tests.t::n1": 1,
-        "failed: tests.t::n2": 1,
+        "failed: tests.t::n1: 1 != 2": 1,
+        "failed: tests.t::n2: ": 1,
     }
     for file in checks.FILES:  # each has tests to run there
         assert "@pytest.mark.gpu" in (ROOT / file).read_text(), file

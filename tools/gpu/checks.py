@@ -8,6 +8,7 @@ assume; those of bfloat16 state their own.
 import os
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Iterator
@@ -40,35 +41,35 @@ def check(words: str, setting: Setting, left: float) -> Iterator[Row]:
     """Rows of passed, failed and skipped tests, and a row for each one that failed. Raises
     RuntimeError where pytest ends without a report, and TimeoutExpired.
     """
-    name = Path(words.partition("::")[0]).stem
-    report = setting.out / f"checks_{name}.xml"
-    report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", words, "-m", "gpu", f"--junitxml={report}"]
     environment = dict(os.environ)
     if not setting.rehearse:
         wanted = {"JAX_PLATFORMS": "cuda,cpu", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
         environment |= wanted
-    subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=left)
-    if not report.is_file():
-        raise RuntimeError(f"{' '.join(command)} ended without a report; its words stand above")
-    yield from read(report)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.xml")
+        command = [sys.executable, "-m", "pytest", words, "-m", "gpu", f"--junitxml={report}"]
+        subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=left)
+        if not report.is_file():
+            raise RuntimeError(f"{' '.join(command)} ended without a report; see above")
+        yield from read(report)
 
 
 def read(report: Path) -> Iterator[Row]:
     """Rows of a report of pytest (JUnit's XML): the count of each outcome, then the tests that
-    failed.
+    failed, with their first words.
     """
     outcomes, failed = Counter[str](), list[str]()
     for case in ElementTree.parse(report).iter("testcase"):
-        kinds = {child.tag for child in case}
-        bad = kinds & {"failure", "error"}
-        outcomes["failed" if bad else "skipped" if "skipped" in kinds else "passed"] += 1
+        bad = [child for child in case if child.tag in ("failure", "error")]
+        skipped = case.find("skipped") is not None
+        outcomes["failed" if bad else "skipped" if skipped else "passed"] += 1
         if bad:
-            failed.append(f"{case.get('classname')}::{case.get('name')}")
+            message = bad[0].get("message", "")[:300]
+            failed.append(f"{case.get('classname')}::{case.get('name')}: {message}")
     for outcome in ("passed", "failed", "skipped"):
         yield Row(outcome, "tests", outcomes[outcome])
-    for name in failed:
-        yield Row(f"failed: {name}", "tests", 1)
+    for words in failed:
+        yield Row(f"failed: {words}", "tests", 1)
 
 
 PART = Part(jobs, "the tests with the marker gpu, on the device", alone=False)

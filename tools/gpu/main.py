@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,20 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs the part that the command line names; the exit code: 0, 1 where a job failed or was left
     out, 2 without a GPU.
     """
-    flags = _parser().parse_args(words)
-    part = PARTS[flags.part]
+    parser = _parser()
+    flags = parser.parse_args(words)
+    part, setting = PARTS[flags.part], Setting(flags.rehearse, Path(flags.out).absolute())
+    jobs = [job for job in part.jobs(setting) if flags.only in job.name]
+    if not jobs:
+        names = ", ".join(job.name for job in part.jobs(setting))
+        parser.error(f"--only={flags.only} names no job of {flags.part}: {names}")
     _share_the_device(part)
     if not flags.rehearse and (why := _no_gpu()):
         print(f"{why}; --rehearse runs the part at tiny sizes on what is there", file=sys.stderr)
         return 2
-    setting = Setting(flags.rehearse, Path(flags.out).absolute())
     setting.out.mkdir(parents=True, exist_ok=True)
     about = {"part": flags.part, "command": " ".join(["tools/gpu/run", *(words or sys.argv[1:])])}
     about |= {"rehearsal": flags.rehearse, "machine": machine() | _versions()}
-    jobs = [job for job in part.jobs(setting) if flags.only in job.name]
     path = setting.out / f"{flags.part}.json"
     record = run(jobs, 60 * flags.minutes, about, path)
     print(f"written: {path}")
@@ -99,14 +103,19 @@ def _no_gpu() -> str:
 
 
 def _versions() -> dict[str, Any]:
-    """What decides a GPU's speed, beside the machine: the driver, and the settings of JAX."""
+    """What decides a GPU's speed, beside the machine: driver, libraries and settings of JAX."""
     command = ["nvidia-smi", "--query-gpu=driver_version,clocks.max.sm", "--format=csv,noheader"]
     try:
         driver = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:  # no NVIDIA driver
         driver = ""
+    wheels = {
+        each.name: each.version
+        for each in metadata.distributions()
+        if each.name.startswith(("jax", "nvidia-cudnn", "nvidia-cublas"))
+    }
     settings = {name: os.environ[name] for name in os.environ if name.startswith(("XLA", "JAX"))}
-    return {"driver": driver, "environment": settings, "float32": "tf32 unless a row says other"}
+    return {"driver": driver, "wheels": wheels, "environment": settings}
 
 
 def _parser() -> argparse.ArgumentParser:

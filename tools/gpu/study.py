@@ -1,5 +1,5 @@
 """The study experiments/isoflop_demo grown to a GPU's budgets, by its command line: its forecast,
-its seconds, its figures and its page.
+its seconds, its figure and its page. Its runs stay in build/, where the same part goes on.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from tools.benchmarks.results import ROOT, Row
 from tools.gpu.job import Job, Part, Setting
 
-KEPT = ("report.html", "analysis.json", "results.csv", "sweep.json", "figures/*.png")
+KEPT = ("report.html", "analysis.json", "results.csv", "sweep.json", "figures/valleys.png")
 TO_STOP = 45.0  # seconds that a sweep has for its save and its report
 
 
@@ -39,7 +39,7 @@ def run(setting: Setting, left: float) -> Iterator[Row]:
     """Runs the study, and stops it where time runs out, early enough for its save and a report of
     the runs that have ended. Raises RuntimeError, after its rows, where the study did not end well.
     """
-    folder = setting.out / f"isoflop_{extent(setting)}"
+    folder = ROOT / "build" / f"isoflop_{extent(setting)}"
     begin, stopped = time.monotonic(), ""
     process = subprocess.Popen(command(setting, folder), cwd=ROOT)
     try:
@@ -75,11 +75,11 @@ def found(folder: Path) -> Iterator[Row]:
 
 
 def keep(folder: Path, kept: Path) -> None:
-    """Copies figures, page and results beside the record, without the runs."""
+    """Copies the page, the figure and the results beside the record, as far as they are there."""
     kept.mkdir(exist_ok=True)
-    for pattern in KEPT:
-        for path in folder.glob(pattern):
-            shutil.copy2(path, kept)
+    for name in KEPT:
+        if (folder / name).is_file():
+            shutil.copy2(folder / name, kept)
 
 
 PART = Part(jobs, "experiments/isoflop_demo:grown, its forecast, figures and answer", alone=False)
