@@ -17,7 +17,7 @@ COMMANDS = {
     "tokenize": "train a tokenizer, tokenize a text, and say what came of it",
     "generate": "continue a text with a run's model",
     "convert": "convert a model from or to transformers",
-    "merge": "merge a run's adapter into its base model",
+    "merge": "merge a run's adapter into its base model, or checkpoints into their mean",
     "sweep": "run a study and write its report",
     "fit": "fit scaling laws to any table of runs",
     "report": "write a study's report again, from its stored results",

@@ -1,16 +1,22 @@
-"""lm-lab merge: merge a run's adapter into the parameters on which it was trained.
+"""lm-lab merge: merge a run's adapter into the parameters on which it was trained, or the newest
+checkpoints of a run into their mean.
 
   lm-lab merge --workdir=runs/lora --to=runs/merged
   lm-lab merge --workdir=runs/lora --to=exported/adapter --form=peft
+  lm-lab merge --workdir=runs/multi30k_de --to=runs/mean --checkpoints=10
 
-  --workdir=DIR               the run that trained the adapter
+  --workdir=DIR               the run that trained the adapter, or keeps the checkpoints
   --to=FOLDER                 a new folder
   --form=FORM                 run (default): a run's directory, for other commands, train.initial;
                               peft: only the adapter, for PEFT on the base as `convert` writes it
   --average                   the moving average of what was trained, if the run kept one
+  --checkpoints=N             the mean of the N newest checkpoints (train.keep_checkpoints), in the
+                              place of an adapter
 
 The sum is computed in float32; a line says what rounding it to the parameters' dtype loses.
 """
+
+from pathlib import Path
 
 from absl import flags
 
@@ -19,7 +25,7 @@ from lm_lab.cli import arguments
 from lm_lab.interop import folder, peft
 from lm_lab.runs.config import write_config
 from lm_lab.train import carried, restore
-from lm_lab.types import UserError
+from lm_lab.types import PyTree, UserError
 
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string(
@@ -31,6 +37,7 @@ FORM = flags.DEFINE_enum("form", "run", ["run", "peft"], "of what is written", f
 AVERAGE = flags.DEFINE_bool(
     "average", False, "the moving average of the parameters", flag_values=FLAGS
 )
+CHECKPOINTS = flags.DEFINE_integer("checkpoints", None, "whose mean is taken", 1, flag_values=FLAGS)
 
 
 def run(argv: list[str]) -> int:
@@ -42,6 +49,8 @@ def run(argv: list[str]) -> int:
         raise UserError("--to=FOLDER is missing, as in --to=runs/merged")
     target = arguments.path(TO.value, "--to=")
     folder.check_free(target)
+    if CHECKPOINTS.value is not None:
+        return merge_checkpoints(directory, target, CHECKPOINTS.value)
     family, config, adapter = restore.load_adapter(directory, AVERAGE.value)
     if adapter.name != "lora":
         raise UserError(
@@ -62,14 +71,31 @@ def run(argv: list[str]) -> int:
         )
         return 0
     _, _, params = restore.load_params(directory, AVERAGE.value)
-    with folder.drafted(target) as draft:
-        values = carried.hand_on(directory, draft, restore.read_config(directory))
-        values["adapter"], values["train"]["initial"] = {"name": "none"}, None
-        write_config(draft, values)
-        restore.write_params(draft, params)
+    write(directory, target, params)
     lost = lora.merge_error(adapter.settings, adapters, adapter.frozen)
     print(
         f"{target}: {family}, with the adapter of {directory}; rounding loses {lost:.2g} of what "
         "it changes"
     )
     return 0
+
+
+def merge_checkpoints(directory: Path, target: Path, count: int) -> int:
+    """Writes the mean of a run's newest checkpoints, and prints which. Raises UserError."""
+    if AVERAGE.value or FORM.value != "run":
+        raise UserError("--checkpoints is of the parameters; leave out --average and --form")
+    family, _, params, steps = restore.load_mean(directory, count)
+    write(directory, target, params)
+    print(
+        f"{target}: {family}, the mean of {directory} at steps {', '.join(map(str, steps[::-1]))}"
+    )
+    return 0
+
+
+def write(directory: Path, target: Path, params: PyTree) -> None:
+    """Writes a run's directory like the one in `directory`, with these parameters alone."""
+    with folder.drafted(target) as draft:
+        values = carried.hand_on(directory, draft, restore.read_config(directory))
+        values["adapter"], values["train"]["initial"] = {"name": "none"}, None
+        write_config(draft, values)
+        restore.write_params(draft, params)

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
@@ -123,21 +123,26 @@ def committed(directory: Path) -> list[Path]:
     return sorted(folders, key=step_of, reverse=True)
 
 
-def newest_intact(directory: Path) -> Path:
-    """The newest commit whose files are what its manifest says; damaged ones are warned of.
-
-    Raises UserError where there is none.
+def intact(directory: Path) -> Iterator[Path]:
+    """The commits whose files are what their manifests say, newest first; damaged ones are warned
+    of.
     """
-    folders = committed(directory)
-    for folder in folders:
+    for folder in committed(directory):
         try:
             read_record(folder, verified=True)
         except Damaged as fault:
             warn_of_damage(folder, fault)
         else:
-            return folder
-    state = "every checkpoint is damaged" if folders else "no checkpoint there"
-    raise UserError(f"{directory}: {state}; train the run, or name another directory")
+            yield folder
+
+
+def newest_intact(directory: Path) -> Path:
+    """The first of `intact`. Raises UserError where there is none."""
+    newest = next(intact(directory), None)
+    if newest is None:
+        state = "every checkpoint is damaged" if committed(directory) else "no checkpoint there"
+        raise UserError(f"{directory}: {state}; train the run, or name another directory")
+    return newest
 
 
 def warn_of_damage(folder: Path, fault: Damaged) -> None:

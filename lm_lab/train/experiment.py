@@ -63,9 +63,9 @@ class TrainConfig:
         "the step of that checkpoint", None, low=1, changes_result=False
     )
     carry_state: bool = setting(
-        "whether a recurrent state, or the keys that a window of attention sees, goes on from window "
-        "to window, and gradients end with each: a "
-        "row of the batches reads a part of the text of its own, in every epoch from its beginning",
+        "whether a recurrent state, or the keys that attention with a window sees, goes on from "
+        "one window of text to the next, and gradients end with each: a row of the batches reads a "
+        "part of the text of its own, in every epoch from its beginning",
         False,
     )
     microbatches: int | None = setting(

@@ -7,6 +7,7 @@ with the `model` section, and one checkpoint with `params`.
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +58,29 @@ def load_params(directory: Path, average: bool = False) -> tuple[str, Any, PyTre
         params = jax.device_get(adapter.merge(adapted.trained, adapted.frozen))
     _check(folder, params, abstract_params(family, config))
     return family, config, params
+
+
+def load_mean(directory: Path, count: int) -> tuple[str, Any, PyTree, list[int]]:
+    """(family, its Config, the mean of the parameters of the `count` newest checkpoints that are
+    whole, their steps). The mean is taken in float64 and has their dtypes.
+
+    Raises UserError where the run keeps fewer, or trained an adapter.
+    """
+    family, config, newest = _model_of(directory)
+    if _adapter_of(directory, read_config(directory))["name"] != "none":
+        raise UserError(f"{directory} trained an adapter; checkpoints are averaged of whole models")
+    folders = list(itertools.islice(commits.intact(directory / "checkpoints"), count))
+    if len(folders) < count:
+        raise UserError(
+            f"{directory} keeps {len(folders)} checkpoints that are whole, and not {count}; train "
+            f"it with --config.train.keep_checkpoints={count}, or ask for fewer"
+        )
+    params = _trained(newest, average=False)
+    total = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), params)
+    for folder in folders:
+        total = jax.tree.map(np.add, total, _trained(folder, average=False))
+    mean = jax.tree.map(lambda sum, leaf: (sum / count).astype(leaf.dtype), total, params)
+    return family, config, mean, [commits.step_of(folder) for folder in folders]
 
 
 def load_adapter(directory: Path, average: bool = False) -> tuple[str, Any, Adapted]:

@@ -385,10 +385,7 @@ def _check_carry(experiment: Experiment, family: Family, kind: Objective) -> Non
     """Raises UserError for a run that has no state to carry, or no text that reads on."""
     name, data = experiment.model.name, experiment.data
     if not family.is_recurrent(experiment.model.settings):
-        fault = (
-            f"config.model.family {name!r}, with these settings, keeps no state of constant size "
-            "(a decoder does with model.window and positions that are not absolute)"
-        )
+        fault = f"config.model.family {name!r} keeps no state with these settings (docs/data.md)"
     elif not kind.reads_on:
         fault = f"config.objective.name {experiment.objective.name!r} reads no text on"
     elif data.sources:

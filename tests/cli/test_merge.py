@@ -2,6 +2,7 @@
 
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ from lm_lab.data import loader, vocabularies
 from lm_lab.data.text import Text
 from lm_lab.interop import folder, peft
 from lm_lab.library import devices, writing
+from lm_lab.runs import arrays, commits
 from lm_lab.schema import build
 from lm_lab.train import carried, restore
 from lm_lab.train.evaluate import evaluate
@@ -139,3 +141,31 @@ def test_mistakes_are_named(runs, tmp_path):
     with pytest.raises(UserError, match="is taken"):
         dispatch(["merge", f"--workdir={lora}", f"--to={base}"])
     assert not target.exists()
+
+
+def test_the_mean_of_checkpoints_is_a_model_that_other_commands_take(tmp_path, capsys):
+    place, target = tmp_path / "run", tmp_path / "mean"
+    every = {"train.steps": 3, "train.checkpoint_every_steps": 1, "train.keep_checkpoints": 3}
+    run_in(place, every)
+    each = [
+        arrays.read_subtree(folder, "params")
+        for folder in commits.committed(place / "checkpoints")[:2]
+    ]
+    assert dispatch(["merge", f"--workdir={place}", f"--to={target}", "--checkpoints=2"]) == 0
+    assert "decoder, the mean of" in (said := capsys.readouterr().out)
+    assert said.endswith("at steps 2, 3\n")
+    mean = jax.tree.map(lambda a, b: ((a.astype(float) + b) / 2).astype(a.dtype), *each)
+    assert tiny.same_bits(restore.load_params(target)[2], mean)
+    text = tmp_path / "text"
+    text.write_text("abab" * 20)
+    assert dispatch(["evaluate", f"--workdir={target}", f"--text={text}"]) == 0
+    with pytest.raises(UserError, match=r"3 checkpoints that are whole, and not 4; .*=4, or ask"):
+        dispatch(["merge", f"--workdir={place}", f"--to={target}4", "--checkpoints=4"])
+    with pytest.raises(UserError, match="leave out --average and --form"):
+        dispatch(["merge", f"--workdir={place}", f"--to={target}4", "--checkpoints=2", "--average"])
+    assert not (tmp_path / "mean4").exists()
+
+
+def test_checkpoints_of_an_adapter_have_no_mean(runs, tmp_path):
+    with pytest.raises(UserError, match="trained an adapter"):
+        dispatch(["merge", f"--workdir={runs[1]}", f"--to={tmp_path}/mean", "--checkpoints=1"])

@@ -147,8 +147,11 @@ MIXTURE = {"one": {"name": "synthetic"}, "two": {"name": "synthetic", "symbols":
 @pytest.mark.parametrize(
     "changes, fault",
     [
-        ({"model": {"family": "decoder"}}, r"model\.family 'decoder'.* keeps no recurrent state"),
-        ({"model": GRIFFIN}, r"model\.family 'state_space', with these settings, keeps no"),
+        (
+            {"model": {"family": "decoder"}},
+            r"model\.family 'decoder'.* keeps no state with these settings",
+        ),
+        ({"model": GRIFFIN}, r"model\.family 'state_space' keeps no state with"),
         ({"objective.name": "continuation"}, r"objective\.name 'continuation' reads no text on"),
         ({"data": {"sources": MIXTURE, "length": 16}}, r"data\.sources is a mixture"),
         ({"data.packing": "fit"}, r"data\.packing 'fit' puts documents"),
