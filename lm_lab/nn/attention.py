@@ -71,7 +71,9 @@ def attend(
     if kernel == "auto" and is_split("length"):
         kernel = "plain"  # each device has some of the queries, and all keys
     if kernel == "auto":
-        fits = runs["cudnn"] and fused.fits_cudnn(q_BLHK.shape[-1])
+        fits = runs["cudnn"] and fused.fits_cudnn(
+            q_BLHK.shape[-1], length, k_BMGK.shape[1], mask is None and bias is None
+        )
         pays = runs["rows"] and jax.default_backend() == "cpu" and length >= 4 * ROWS
         kernel = "tpu" if runs["tpu"] else "cudnn" if fits else "rows" if pays else "plain"
     if not runs[kernel]:

@@ -183,9 +183,11 @@ def _batched(function: Callable[..., Any], of_members: Callable[..., Any]) -> Ca
     return batched
 
 
-def fits_cudnn(head_dim: int) -> bool:
-    """Whether cuDNN has a kernel for heads of that many features."""
-    return head_dim % 8 == 0 and head_dim <= 128
+def fits_cudnn(head_dim: int, queries: int, keys: int, simple: bool) -> bool:
+    """Whether cuDNN has a kernel, and its derivative, for heads of that many features and so many
+    tokens; `simple`: without a mask or a bias.
+    """
+    return head_dim % 8 == 0 and head_dim <= 128 and (simple or queries % 2 == keys % 2 == 0)
 
 
 def fits_splash(queries: int, keys: int) -> bool:

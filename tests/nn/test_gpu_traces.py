@@ -66,6 +66,17 @@ def test_attention_of_all_members_is_one_call_on_a_gpu(case, monkeypatch):
     assert all(f"tensor<{MEMBERS * ROWS}x{LENGTH}x4x{SIZE}xbf16>" in call for call in calls)
 
 
+@pytest.mark.parametrize("length, calls", [(LENGTH, 2), (LENGTH - 1, 0)])
+def test_packed_rows_of_odd_length_are_left_to_the_plain_kernel(length, calls, monkeypatch):
+    monkeypatch.setattr(cudnn_attention, "check_cudnn_version", lambda: 91_000)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    (q, k, v, _), mask = arrays_of("segments")
+    half = [x[0, :, :length].astype(jnp.bfloat16) for x in (q, k, v)]
+    mask = mask[0, :, :, :length, :length]
+    run = jax.grad(lambda q: attend(q, *half[1:], mask, "auto").astype(jnp.float32).sum())
+    assert str(jax.make_jaxpr(run)(half[0])).count("dot_product_attention_") == calls
+
+
 def stand_in(attention):
     """JAX's own attention, whose derivative keeps what cuDNN's does: arrays and output."""
 
