@@ -1,7 +1,7 @@
 """The one place that knows meshes: their axes, what lies where, and how arrays get there."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -148,33 +148,38 @@ def bubble(config: Config, rows: int) -> float:
     return (config.pipeline - 1) / (parts + config.pipeline - 1)
 
 
-def gradient_places(config: Config, boxed: PyTree) -> Callable[[PyTree], PyTree] | None:
-    """A function that pins gradients of these parameters, abstract and boxed, to where stage
-    `zero` wants them; None without stages, which leave them to the compiler.
+def pinned(config: Config, boxed: PyTree, kind: str) -> Callable[[PyTree], PyTree] | None:
+    """A function that pins trees like these parameters, abstract and boxed, to where stage `zero`
+    wants "gradients" or "parameters"; None without stages, which leave them to the compiler.
     """
     if not config.zero:
         return None
-    specs = _gradient_specs(boxed, config.zero, config.sizes)
+    specs = placement.specs(
+        placement.places(boxed, placement.rules(config.zero, kind), config.sizes)
+    )
 
-    def pinned(gradients: PyTree) -> PyTree:
+    def place(tree: PyTree) -> PyTree:
         if jax.sharding.get_abstract_mesh().empty:  # traced alone, as where FLOPs are counted
-            return gradients
-        return jax.tree.map(jax.lax.with_sharding_constraint, gradients, specs)
+            return tree
+        return jax.tree.map(jax.lax.with_sharding_constraint, tree, specs)
 
-    return pinned
+    return place
+
+
+def whole_gradient_axes(config: Config) -> tuple[str, ...]:
+    """The axes that split the rows of a batch, and along which each device has whole gradients: a
+    loop over parts of the batch can leave the sum over them to its end.
+    """
+    split = config.zero >= placement.GRADIENTS
+    return tuple(axis for axis in ("replica", "data") if not (split and axis == "data"))
 
 
 def gradient_shardings(mesh: Mesh, boxed: PyTree, zero: int = 0) -> PyTree:
     """A NamedSharding for the gradient of each parameter, abstract and boxed, at a stage of
     ZeRO.
     """
-    specs = _gradient_specs(boxed, zero, mesh.shape)
-    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
-
-
-def _gradient_specs(boxed: PyTree, zero: int, sizes: Mapping[str, int]) -> PyTree:
-    rules = placement.rules(zero, "gradients")
-    return placement.specs(placement.places(boxed, rules, sizes))
+    placed = placement.places(boxed, placement.rules(zero, "gradients"), mesh.shape)
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), placement.specs(placed))
 
 
 def of_rows(leaf: Any) -> nn.LogicallyPartitioned:

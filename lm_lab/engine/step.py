@@ -99,6 +99,15 @@ def placed(gradient: Gradients, place: Callable[[PyTree], PyTree] | None) -> Gra
     return pinned
 
 
+def gathered(gradient: Gradients, place: Callable[[PyTree], PyTree] | None) -> Gradients:
+    """The same gradient, whose parameters are pinned by `place` before it: a loop over steps may
+    keep them where the optimizer's state lies, and each use of a kernel would gather it.
+    """
+    if place is None:
+        return gradient
+    return lambda params, *args: gradient(place(params), *args)
+
+
 def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
     """The same gradient, one microbatch of B / microbatches rows at a time: equals one big batch,
     in less memory.

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.custom_batching import custom_vmap
 
 
 class Part(NamedTuple):
@@ -18,7 +19,15 @@ class Part(NamedTuple):
     of: Callable[[Array], Array]  # an array [rows ...] -> that of the part
 
 
+class Group(NamedTuple):
+    """The rows of a batch that a vmap over `groups` equal groups of them gives to layers."""
+
+    groups: int
+    index: Array  # i32[], of the group
+
+
 _part: ContextVar[Part | None] = ContextVar("part", default=None)
+_group: ContextVar[Group | None] = ContextVar("group", default=None)
 
 
 @contextmanager
@@ -31,15 +40,69 @@ def seeing(part: Part) -> Iterator[None]:
         _part.reset(token)
 
 
+@contextmanager
+def of_group(groups: int, index: Array) -> Iterator[None]:
+    """The context in which layers are traced in a vmap over groups of rows, with the group's index
+    i32[].
+    """
+    token = _group.set(Group(groups, index))
+    try:
+        yield
+    finally:
+        _group.reset(token)
+
+
 def is_kept(key: Array, probability: float | Array, shape: tuple[int, ...], rows: int = 0) -> Array:
     """bool[shape], True with this probability, of which the axis `rows` is that of rows: of a part
     of a batch it is the mask that the whole batch has there.
     """
     part = _part.get()
     if part is None:
-        return jax.random.bernoulli(key, probability, shape)
-    whole = jax.random.bernoulli(key, probability, (*shape[:rows], part.rows, *shape[rows + 1 :]))
+        return _drawn(key, probability, shape, rows)
+    whole = _drawn(key, probability, (*shape[:rows], part.rows, *shape[rows + 1 :]), rows)
     return jnp.moveaxis(part.of(jnp.moveaxis(whole, rows, 0)), 0, rows)
+
+
+def _drawn(key: Array, probability: float | Array, shape: tuple[int, ...], rows: int) -> Array:
+    """The mask of a batch, or of a group of its rows."""
+    group = _group.get()
+    if group is None:
+        return jax.random.bernoulli(key, probability, shape)
+    masks = _masks_of_groups(group.groups, shape, rows)
+    probability = lax.stop_gradient(jnp.asarray(probability, jnp.float32))
+    return masks(group.index, key[None], probability[None])[0]
+
+
+def _masks_of_groups(groups: int, shape: tuple[int, ...], rows: int) -> Callable[..., Array]:
+    """(group i32[], keys [n], probabilities f32[n]) -> the group's part bool[n, *shape] of n masks.
+
+    Under the vmap over groups the masks of all rows are drawn and divided, so that each device
+    draws its own; picking a part of the whole would have each draw all.
+    """
+    whole = (*shape[:rows], groups, *shape[rows:])  # group and rows, to be drawn as one axis
+
+    def divided(keys: Array, probabilities: Array) -> Array:
+        flat = (*shape[:rows], groups * shape[rows], *shape[rows + 1 :])
+        drawn = jax.vmap(lambda key, kept: jax.random.bernoulli(key, kept, flat))
+        masks = drawn(keys, probabilities).reshape(len(keys), *whole)
+        return jnp.moveaxis(masks, rows + 1, 0)
+
+    @custom_vmap
+    def masks(index: Array, keys: Array, probabilities: Array) -> Array:
+        return divided(keys, probabilities)[index]
+
+    @masks.def_vmap
+    def rule(size: int, is_batched: list[bool], index: Array, *drawn: Array):
+        if is_batched[0]:
+            return divided(*drawn), True
+        more = [
+            x if has else jnp.broadcast_to(x, (size, *x.shape))
+            for x, has in zip(drawn, is_batched[1:])
+        ]
+        flat = [x.reshape(-1) for x in more]
+        return masks(index, *flat).reshape(size, -1, *shape), True
+
+    return masks
 
 
 class Dropout(nn.Module):

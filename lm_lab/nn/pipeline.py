@@ -31,7 +31,7 @@ from jax.sharding import PartitionSpec as P
 
 from lm_lab.nn import dropout
 from lm_lab.nn.linear import constrain
-from lm_lab.nn.splits import ANY, axis_of, size_of
+from lm_lab.nn.splits import ANY, axis_of, rules_without, size_of
 from lm_lab.types import PyTree, UserError
 
 ROUNDS = 4  # microbatches of each stage, where no other number is asked for
@@ -183,7 +183,8 @@ class Pipeline(nn.Module):
             stream = jax.tree.map(partial(_put, slot), stream, leaving)
             return (stream, _rolled(outputs, 1)), losses
 
-        with nn.logical_axis_rules(_inner_rules()):
+        # Inside of layers, rows are not split over the stages.
+        with nn.logical_axis_rules(rules_without((axis_of("stage"),))):
             run = jax.vmap(partial(self._stage, cut, kinds), spmd_axis_name=axis_of("stage"))
             stream = jax.tree.map(lambda leaf: _of_stages(cut.split(leaf)), (x_BLD, kinds.passed))
             first = jax.tree.map(lambda leaf: leaf[:, 0], stream)
@@ -270,13 +271,3 @@ def _where(is_S: Array, one: PyTree, other: PyTree) -> PyTree:
         return jnp.where(is_S.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
 
     return jax.tree.map(pick, one, other)
-
-
-def _inner_rules() -> list[tuple[str, Any]]:
-    """The logical axes of the context, inside of layers: rows are not split over the stages."""
-    stage = axis_of("stage")
-
-    def without(axes: Any) -> Any:
-        return tuple(axis for axis in axes if axis != stage) if isinstance(axes, tuple) else axes
-
-    return [(name, without(axes)) for name, axes in nn.get_logical_axis_rules()]

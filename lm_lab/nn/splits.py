@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -25,10 +27,37 @@ def axis_of(logical: str) -> str | None:
 
 def size_of(logical: str) -> int:
     """Devices of the mesh of the context over which a logical axis of activations is split."""
-    axes = dict(nn.get_logical_axis_rules()).get(logical) or ()
+    return devices_along(_names(dict(nn.get_logical_axis_rules()).get(logical)))
+
+
+def devices_along(axes: tuple[str, ...]) -> int:
+    """Devices along these axes of the mesh of the context together; 1 without a mesh."""
     sizes = jax.sharding.get_abstract_mesh().shape
-    names = (axes,) if isinstance(axes, str) else axes
-    return math.prod(sizes.get(axis, 1) for axis in names)
+    return math.prod(sizes.get(axis, 1) for axis in axes)
+
+
+def grouped(axes: tuple[str, ...]) -> AbstractContextManager[None]:
+    """The context of layers in a vmap over groups of devices along these axes of the mesh, which
+    see the rows of a group.
+    """
+    return nn.logical_axis_rules([*rules_without(axes), ("group", axes)])
+
+
+def rules_without(axes: tuple[str | None, ...]) -> list[tuple[str, Any]]:
+    """The logical axes of the context, of which none that several axes of the mesh split is split
+    over these.
+    """
+
+    def without(names: Any) -> Any:
+        return (
+            tuple(axis for axis in names if axis not in axes) if isinstance(names, tuple) else names
+        )
+
+    return [(name, without(names)) for name, names in nn.get_logical_axis_rules()]
+
+
+def _names(axes: Any) -> tuple[str, ...]:
+    return (axes,) if isinstance(axes, str) else axes or ()
 
 
 def is_split(logical: str) -> bool:
@@ -60,6 +89,15 @@ def from_experts(y_BECD: Array) -> Array:
         return y_BECD
     y_BECD = spmd.with_logical_constraint(y_BECD, ("expert_rows", "expert", None, None))
     return spmd.with_logical_constraint(y_BECD, ("batch", None, None, None))
+
+
+def _vmapped() -> set[str]:
+    """The axes of the mesh over which arrays are split by a vmap around the layers."""
+    rules = dict(nn.get_logical_axis_rules())
+    names = {
+        axis for vmapped in ("member", "stage", "group") for axis in _names(rules.get(vmapped))
+    }
+    return {axis for axis in names if devices_along((axis,)) > 1}
 
 
 # (what parts share, start, the tokens [B L ...]) -> (outputs [B L ...], end)
@@ -96,7 +134,7 @@ def along_length(
         in_specs=(P(), P(), *[P(None, axis)] * len(tokens)),
         out_specs=(P(None, axis), P()),
         # those of vmaps too, whose parts of an array must be known here
-        axis_names={axis, *filter(None, map(axis_of, ("member", "stage")))},
+        axis_names={axis, *_vmapped()},
         check_vma=False,
     )
     return along(shared, start, *tokens)

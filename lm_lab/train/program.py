@@ -17,12 +17,22 @@ from lm_lab.contracts import Model
 from lm_lab.engine import sharding
 from lm_lab.engine.average import AVERAGE, average_slot
 from lm_lab.engine.carry import CARRY
+from lm_lab.engine.groups import summed_last
 from lm_lab.engine.nonfinite import guarded, with_policy
 from lm_lab.engine.norms import norms_by
 from lm_lab.engine.program import evaluate_slots, evaluated_params
 from lm_lab.engine.rounding import ROUNDINGS
 from lm_lab.engine.state import FROZEN, Init, Slots, TrainState, frozen_slot, initial_state
-from lm_lab.engine.step import Evaluate, Step, accumulate, gradients, placed, train_step
+from lm_lab.engine.step import (
+    Evaluate,
+    Gradients,
+    Step,
+    accumulate,
+    gathered,
+    gradients,
+    placed,
+    train_step,
+)
 from lm_lab.evaluation import likelihood
 from lm_lab.nn.roles import roles, stacked
 from lm_lab.nn.transfer import with_shares
@@ -160,7 +170,8 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
     experiment, objective = task.experiment, task.objective
     train, compute = experiment.train, experiment.precision.compute
     gradient = gradients(model, objective, compute, task.adapter, task.carry, train.loss_chunk)
-    gradient = placed(gradient, sharding.gradient_places(experiment.mesh, trained))
+    place = partial(sharding.pinned, experiment.mesh, trained)
+    gradient = placed(gradient, place("gradients"))
     about, norms = _roles(task, trained), None
     if train.norms != "none":
         by_layer = stacked(trained)
@@ -168,7 +179,7 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
             by_layer = jax.tree.map(lambda _: False, by_layer)
         norms = norms_by(task.update.labels(train.norms, about), by_layer)
     step = train_step(
-        accumulate(gradient, train.microbatches or 1),
+        gathered(_accumulated(gradient, experiment), place("parameters")),
         objective.prepare,
         partial(task.update.make, about),
         lambda step: task.update.rate_factor(step, steps),
@@ -177,6 +188,18 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
         ROUNDINGS[experiment.precision.rounding],
     )
     return guarded(step, train.nonfinite, slots)
+
+
+def _accumulated(gradient: Gradients, experiment: Experiment) -> Gradients:
+    """The gradient of a batch, whose sum over devices is taken once. Without a loop that is left
+    to the compiler, which sums each layer's as soon as the backward pass has it.
+    """
+    mesh, train = experiment.mesh, experiment.train
+    parts, axes = train.microbatches or 1, sharding.whole_gradient_axes(mesh)
+    loops = parts > 1 or mesh.pipeline > 1 or train.loss_chunk is not None
+    if not loops or all(mesh.sizes[axis] == 1 for axis in axes):
+        return accumulate(gradient, parts)
+    return summed_last(gradient, parts, axes)
 
 
 def _roles(task: Task, trained: PyTree) -> PyTree:
