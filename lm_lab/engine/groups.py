@@ -44,16 +44,24 @@ def by_group(gradient: Gradients, axes: tuple[str, ...], groups: int) -> Gradien
     def grouped(
         params: PyTree, batch: Batch, key: Array, frozen: PyTree, carry: PyTree
     ) -> tuple[PyTree, tuple[Sums, PyTree]]:
-        def of_group(index: Array, batch: Batch, carry: PyTree):
+        def of_group(index: Array, params: PyTree, batch: Batch, frozen: PyTree, carry: PyTree):
             with splits.grouped(axes), dropout.of_group(groups, index):
                 return gradient(params, batch, key, frozen, carry)
 
-        def cut(leaf: Array) -> Array:
-            leaf = leaf.reshape(groups, -1, *leaf.shape[1:])
+        def placed(leaf: Array) -> Array:
             return lax.with_sharding_constraint(leaf, P(axes, *[splits.ANY] * (leaf.ndim - 1)))
 
+        def copied(leaf: Array) -> Array:
+            return placed(jnp.broadcast_to(leaf, (groups, *leaf.shape)))
+
+        def cut(leaf: Array) -> Array:
+            return placed(leaf.reshape(groups, -1, *leaf.shape[1:]))
+
+        # Copies, as JAX has no vmap of `ragged_dot` whose kernels members share.
+        copies, base = jax.tree.map(copied, (params, frozen))
+        batch, carry = jax.tree.map(cut, (batch, carry))
         each = jax.vmap(of_group, spmd_axis_name=axes)
-        grads, (sums, carry) = each(jnp.arange(groups), *jax.tree.map(cut, (batch, carry)))
+        grads, (sums, carry) = each(jnp.arange(groups), copies, batch, base, carry)
         return grads, (sums, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), carry))
 
     return grouped

@@ -20,10 +20,10 @@ class Part(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The rows of a batch that a vmap over `groups` equal groups of them gives to layers."""
+    """One of equal groups of the rows of a batch, over which layers are in a vmap."""
 
     groups: int
-    index: Array  # i32[], of the group
+    number: Array  # i32[], from 0
 
 
 _part: ContextVar[Part | None] = ContextVar("part", default=None)
@@ -41,11 +41,11 @@ def seeing(part: Part) -> Iterator[None]:
 
 
 @contextmanager
-def of_group(groups: int, index: Array) -> Iterator[None]:
-    """The context in which layers are traced in a vmap over groups of rows, with the group's index
+def of_group(groups: int, number: Array) -> Iterator[None]:
+    """The context in which layers are traced in a vmap over groups of rows, with the group's number
     i32[].
     """
-    token = _group.set(Group(groups, index))
+    token = _group.set(Group(groups, number))
     try:
         yield
     finally:
@@ -70,7 +70,7 @@ def _drawn(key: Array, probability: float | Array, shape: tuple[int, ...], rows:
         return jax.random.bernoulli(key, probability, shape)
     masks = _masks_of_groups(group.groups, shape, rows)
     probability = lax.stop_gradient(jnp.asarray(probability, jnp.float32))
-    return masks(group.index, key[None], probability[None])[0]
+    return masks(group.number, key[None], probability[None])[0]
 
 
 def _masks_of_groups(groups: int, shape: tuple[int, ...], rows: int) -> Callable[..., Array]:
@@ -88,19 +88,20 @@ def _masks_of_groups(groups: int, shape: tuple[int, ...], rows: int) -> Callable
         return jnp.moveaxis(masks, rows + 1, 0)
 
     @custom_vmap
-    def masks(index: Array, keys: Array, probabilities: Array) -> Array:
-        return divided(keys, probabilities)[index]
+    def masks(group: Array, keys: Array, probabilities: Array) -> Array:
+        return divided(keys, probabilities)[group]
 
     @masks.def_vmap
-    def rule(size: int, is_batched: list[bool], index: Array, *drawn: Array):
+    def rule(size: int, is_batched: list[bool], group: Array, *drawn: Array):
         if is_batched[0]:
+            assert not any(is_batched[1:])  # groups share their keys
             return divided(*drawn), True
         more = [
             x if has else jnp.broadcast_to(x, (size, *x.shape))
             for x, has in zip(drawn, is_batched[1:])
         ]
         flat = [x.reshape(-1) for x in more]
-        return masks(index, *flat).reshape(size, -1, *shape), True
+        return masks(group, *flat).reshape(size, -1, *shape), True
 
     return masks
 
