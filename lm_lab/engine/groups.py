@@ -44,24 +44,16 @@ def by_group(gradient: Gradients, axes: tuple[str, ...], groups: int) -> Gradien
     def grouped(
         params: PyTree, batch: Batch, key: Array, frozen: PyTree, carry: PyTree
     ) -> tuple[PyTree, tuple[Sums, PyTree]]:
-        def of_group(index: Array, params: PyTree, batch: Batch, frozen: PyTree, carry: PyTree):
-            with splits.grouped(axes), dropout.of_group(groups, index):
+        def of_group(number: Array, batch: Batch, carry: PyTree):
+            with splits.grouped(axes), dropout.of_group(groups, number):
                 return gradient(params, batch, key, frozen, carry)
 
-        def placed(leaf: Array) -> Array:
+        def cut(leaf: Array) -> Array:
+            leaf = leaf.reshape(groups, -1, *leaf.shape[1:])
             return lax.with_sharding_constraint(leaf, P(axes, *[splits.ANY] * (leaf.ndim - 1)))
 
-        def copied(leaf: Array) -> Array:
-            return placed(jnp.broadcast_to(leaf, (groups, *leaf.shape)))
-
-        def cut(leaf: Array) -> Array:
-            return placed(leaf.reshape(groups, -1, *leaf.shape[1:]))
-
-        # Copies, as JAX has no vmap of `ragged_dot` whose kernels members share.
-        copies, base = jax.tree.map(copied, (params, frozen))
-        batch, carry = jax.tree.map(cut, (batch, carry))
         each = jax.vmap(of_group, spmd_axis_name=axes)
-        grads, (sums, carry) = each(jnp.arange(groups), copies, batch, base, carry)
+        grads, (sums, carry) = each(jnp.arange(groups), *jax.tree.map(cut, (batch, carry)))
         return grads, (sums, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), carry))
 
     return grouped

@@ -154,12 +154,20 @@ def _dropless(
         product, shape = partial(_block_products, owner=owner), (number, size)
     else:
         slots_A, slots = (jnp.cumsum(count_E) - count_E)[chosen_A] + rank_A, chosen_A.size
-        product, shape = partial(lax.ragged_dot, group_sizes=count_E), (slots,)
+        product, shape = partial(_ragged, count_E), (slots,)
     back_S = _inverse(slots_A, slots)
     x_AD = jnp.repeat(x_BLD.reshape(-1, x_BLD.shape[-1]), k, axis=0)
     x = _moved(x_AD, back_S, slots_A).reshape(*shape, -1)
     y_SD = feed_forward(x, product).reshape(slots, -1)
     return _moved(y_SD, slots_A, back_S).reshape(*chosen_BLk.shape, -1)
+
+
+def _ragged(count_E: Array, x_SD: Array, kernels_EDF: Array) -> Array:
+    """Rows sorted by expert times the kernels of their experts: [S F]."""
+    # Adding 0, which XLA leaves out, gives members of a vmap who share the kernels one each: JAX
+    # has no vmap of `ragged_dot` otherwise.
+    own_EDF = kernels_EDF + (0 * count_E.sum()).astype(kernels_EDF.dtype)
+    return lax.ragged_dot(x_SD, own_EDF, group_sizes=count_E)
 
 
 def _block_size(choices: int, experts: int) -> int:
