@@ -67,8 +67,8 @@ class Config:
                 "targets and also_train are empty, and nothing would be trained; name some, as "
                 "['*/*']"
             )
-        for name in ("ranks", "alphas"):
-            for text in getattr(self, name):
+        for name, texts in self.others.items():
+            for text in texts:
                 _parsed(name, text)
         paths = [path for group in self.shared for path in group]
         if len(set(paths)) < len(paths) or not all(len(group) > 1 for group in self.shared):
@@ -76,6 +76,11 @@ class Config:
                 "shared must be groups of two paths or more, each path in one group, not "
                 f"{self.shared!r}"
             )
+
+    @property
+    def others(self) -> dict[str, tuple[str, ...]]:
+        """The entries of layers with a rank or an alpha of their own, by the setting."""
+        return {"ranks": self.ranks, "alphas": self.alphas}
 
     def ranks_of(self, path: str, layers: int | None) -> np.ndarray:
         """r of a layer, i64[], or of each of a stack's, i64[layers]."""
@@ -182,8 +187,8 @@ def _check_entries(config: Config, kernels: Mapping[str, Array]) -> None:
     cannot share A.
     """
     layers = {path: _layers(kernel) for path, kernel in kernels.items()}
-    for name in ("ranks", "alphas"):
-        for text in getattr(config, name):
+    for name, texts in config.others.items():
+        for text in texts:
             one = (text,)
             if not any(
                 (_values(name, one, -1.0, path, count) >= 0).any() for path, count in layers.items()

@@ -13,7 +13,8 @@ checkpoints of a run into their mean.
   --checkpoints=N             the mean of the N newest checkpoints (train.keep_checkpoints), in the
                               place of an adapter
 
-The sum is computed in float32; a line says what rounding it to the parameters' dtype loses.
+An adapter is added in float32, and a line says what rounding the sum to the parameters' dtype
+loses; a mean is taken in float64, and rounded once to that dtype.
 """
 
 from pathlib import Path

@@ -28,9 +28,9 @@ class Filter:
 
     def __post_init__(self) -> None:
         """Checks the expressions."""
-        for name in ("matches", "matches_not"):
+        for name, pattern in (("matches", self.matches), ("matches_not", self.matches_not)):
             try:
-                re.compile(getattr(self, name) or "")
+                re.compile(pattern or "")
             except re.error as error:
                 raise UserError(f"{name} is no regular expression ({error}); mend it") from None
 

@@ -8,7 +8,7 @@ from jax import Array, lax
 
 from lm_lab.types import PyTree
 
-# (new tree, the tree whose dtypes it takes, key) -> the new tree in these dtypes
+# (new tree, the tree whose dtypes it takes, the step's key) -> the new tree in these dtypes
 Rounding = Callable[[PyTree, PyTree, Array], PyTree]
 
 
@@ -23,6 +23,7 @@ def stochastic(new: PyTree, old: PyTree, key: Array) -> PyTree:
     mean is the value itself and small updates add up (2010.06192). Other dtypes as `nearest`.
     """
     leaves, treedef = jax.tree.flatten(new)
+    key = jax.random.fold_in(key, 2)  # as the third key into which the step splits its own
     olds, keys = treedef.flatten_up_to(old), jax.random.split(key, max(1, len(leaves)))
     rounded = [
         _either(leaf, key)

@@ -173,9 +173,8 @@ def train_step(
         updates, opt_state = updater.update(grads, state.opt_state, state.params)
         # The update is computed in float32 and stored in the dtype of the parameters.
         moved = jax.tree.map(jnp.add, state.params, updates)
-        rounding = jax.random.fold_in(key, 2)  # as the third key that it is split into
         kept = (state.params, state.opt_state)
-        params, opt_state = rounded((moved, opt_state), kept, rounding)
+        params, opt_state = rounded((moved, opt_state), kept, key)
         in_slots = {**state.slots, CARRY: carry} if carry else state.slots
         after = TrainState(state.step + 1, params, opt_state, state.hyper, in_slots)
         metrics: dict[str, PyTree] = {**sums, "rate": rate}

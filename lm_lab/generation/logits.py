@@ -135,8 +135,7 @@ def _repeats(past: Past, size: int) -> Array:
 
 def check_ids(config: Config, vocab: int) -> None:
     """Raises UserError for a forced token outside the vocabulary."""
-    for name in ("first_token", "last_token"):
-        value = getattr(config, name)
+    for name, value in (("first_token", config.first_token), ("last_token", config.last_token)):
         if value is not None and value >= vocab:
             raise UserError(
                 f"{name} {value} is no token of the model, which has {vocab}; give one below"

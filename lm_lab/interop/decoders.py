@@ -46,14 +46,14 @@ def demand_full_width(config: Any, architecture: str) -> None:
         raise Refused(f"{problem}, whose heads make up the width", {"head_dim": None})
 
 
-def read_sizes(foreign: Mapping[str, Any]) -> dict[str, Any]:
-    """The sizes that most architectures name alike."""
-    return {ours: take(foreign, theirs, int) for ours, theirs in SIZES.items()}
+def read_sizes(foreign: Mapping[str, Any], names: Mapping[str, str] = SIZES) -> dict[str, Any]:
+    """The sizes that most architectures name alike, by our names."""
+    return {ours: take(foreign, theirs, int) for ours, theirs in names.items()}
 
 
-def write_sizes(config: Any) -> dict[str, Any]:
+def write_sizes(config: Any, names: Mapping[str, str] = SIZES) -> dict[str, Any]:
     """The same sizes of our config, under the foreign names."""
-    return {theirs: getattr(config, ours) for ours, theirs in SIZES.items()}
+    return {theirs: getattr(config, ours) for ours, theirs in names.items()}
 
 
 def layer_rules(

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from lm_lab.interop.decoders import demand_full_width
+from lm_lab.interop.decoders import demand_full_width, read_sizes, write_sizes
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
-from lm_lab.interop.mapping import ModelMapping, Rule, linear, norm, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, linear, norm, own_head, same
 
 ARCHITECTURES = ("DistilBertForMaskedLM",)
 IGNORED = (
@@ -44,7 +44,7 @@ def read_config(foreign: dict[str, Any]) -> dict[str, Any]:
     """Our encoder's settings. Raises UserError naming a field that is missing or unsupported."""
     return {
         **FIXED,
-        **{ours: take(foreign, theirs, int) for ours, theirs in SIZES.items()},
+        **read_sizes(foreign, SIZES),
         "activation": choose(foreign, "activation", PLAIN_ACTIVATIONS, "gelu"),
         "tied": take(foreign, "tie_word_embeddings", bool, True),
         "dropout": take_dropout(foreign, ("dropout",)),
@@ -58,7 +58,7 @@ def write_config(config: Any) -> dict[str, Any]:
     return {
         "architectures": [*ARCHITECTURES],
         "model_type": "distilbert",
-        **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
+        **write_sizes(config, SIZES),
         "hidden_dim": config.inner,
         "activation": spell(config, "activation", "DistilBERT", PLAIN_ACTIVATIONS),
         "tie_word_embeddings": config.tied,
@@ -83,11 +83,7 @@ def rules(config: Any) -> list[Rule]:
     ]
     for ours, theirs in PRODUCTS.items():
         tensor_rules += linear(f"layers/{ours}", f"{layer}.{theirs}", layers)
-    return (
-        tensor_rules
-        if config.tied
-        else [*tensor_rules, transposed("head/kernel", "vocab_projector.weight")]
-    )
+    return [*tensor_rules, *own_head(config, "vocab_projector.weight")]
 
 
 MAPPING = ModelMapping(

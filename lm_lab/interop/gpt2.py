@@ -14,7 +14,7 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.mapping import ModelMapping, Rule, fused, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, fused, own_head, same
 
 ARCHITECTURES = ("GPT2LMHeadModel",)
 IGNORED = ("transformer.h.*.attn.bias", "transformer.h.*.attn.masked_bias", "*lm_head.weight")
@@ -108,9 +108,7 @@ def rules(config: Any) -> list[Rule]:
             ),
             same(f"norm/{leaf}", f"transformer.ln_f.{name}"),
         ]
-    if not config.tied:
-        tensor_rules.append(transposed("head/kernel", "lm_head.weight"))
-    return tensor_rules
+    return [*tensor_rules, *own_head(config)]
 
 
 MAPPING = ModelMapping(

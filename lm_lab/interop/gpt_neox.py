@@ -15,7 +15,7 @@ from lm_lab.interop.decoders import (
     write_sizes,
 )
 from lm_lab.interop.fields import PLAIN_ACTIVATIONS, choose, demand_all, spell, take, take_dropout
-from lm_lab.interop.mapping import Arrays, ModelMapping, Rule, norm, same, transposed
+from lm_lab.interop.mapping import Arrays, ModelMapping, Rule, norm, own_head, same
 
 ARCHITECTURES = ("GPTNeoXForCausalLM",)
 IGNORED = (  # buffers, and a tied copy
@@ -87,11 +87,7 @@ def rules(config: Any) -> list[Rule]:
     ]
     if config.bias == "all":
         tensor_rules.append(_by_head(config, "bias", "bias"))
-    return (
-        tensor_rules
-        if config.tied
-        else [*tensor_rules, transposed("head/kernel", "embed_out.weight")]
-    )
+    return [*tensor_rules, *own_head(config, "embed_out.weight")]
 
 
 def _by_head(config: Any, leaf: str, theirs: str) -> Rule:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lm_lab.interop.decoders import NO_SPECIALS, demand_plain_heads, layer_rules
+from lm_lab.interop.decoders import NO_SPECIALS, demand_plain_heads, layer_rules, write_sizes
 from lm_lab.interop.fields import (
     PLAIN_ACTIVATIONS,
     choose,
@@ -82,7 +82,7 @@ def write_config(config: Any) -> dict[str, Any]:
     return {
         "architectures": [*ARCHITECTURES],
         "model_type": "gptj",
-        **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
+        **write_sizes(config, SIZES),
         "n_inner": config.inner,
         "rotary_dim": _turning(config),
         "layer_norm_epsilon": config.norm_epsilon,

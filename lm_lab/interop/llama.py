@@ -5,7 +5,7 @@ from typing import Any
 
 from lm_lab.interop.decoders import NO_SPECIALS, layer_rules, read_sizes, write_sizes
 from lm_lab.interop.fields import choose, demand_all, expect, spell, take
-from lm_lab.interop.mapping import ModelMapping, Rule, norm, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, norm, own_head, same
 from lm_lab.nn.positions import Llama3, Unscaled
 from lm_lab.types import UserError
 from lm_lab.values import check
@@ -179,11 +179,7 @@ def outer_rules(config: Any, *, minus_one: bool = False) -> list[Rule]:
     """The rules of the embedding, the last norm and the head."""
     tensor_rules = [same("embed/embedding", "model.embed_tokens.weight")]
     tensor_rules += norm("norm", "model.norm", bias=config.norm_bias, minus_one=minus_one)
-    return (
-        tensor_rules
-        if config.tied
-        else [*tensor_rules, transposed("head/kernel", "lm_head.weight")]
-    )
+    return [*tensor_rules, *own_head(config)]
 
 
 MAPPING = ModelMapping(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lm_lab.interop.fields import demand, expect, take
-from lm_lab.interop.mapping import ModelMapping, Rule, fused, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, fused, own_head, same, transposed
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("MambaForCausalLM",)
@@ -130,9 +130,7 @@ def rules(config: Any) -> list[Rule]:
         tensor_rules.append(same(f"{ours}/out/bias", f"{theirs}.out_proj.bias", layers))
     if config.conv_bias:
         tensor_rules.append(same(f"{ours}/convolution/bias", f"{theirs}.conv1d.bias", layers))
-    if not config.tied:
-        tensor_rules.append(transposed("head/kernel", "lm_head.weight"))
-    return tensor_rules
+    return [*tensor_rules, *own_head(config)]
 
 
 MAPPING = ModelMapping(

@@ -52,6 +52,11 @@ def transposed(ours: str, theirs: str, layers: Sequence[int] | None = None) -> R
     return Rule((ours,), (theirs,), lambda x: (x.T,), lambda x: (x.T,), _tuple(layers))
 
 
+def own_head(config: Any, theirs: str = "lm_head.weight") -> list[Rule]:
+    """The rule of the readout, where it is not tied to the embedding."""
+    return [] if config.tied else [transposed("head/kernel", theirs)]
+
+
 def scale_minus_one(ours: str, theirs: str, layers: Sequence[int] | None = None) -> Rule:
     """The scale of a norm, stored minus 1 there."""
     return Rule((ours,), (theirs,), lambda x: (x + 1,), lambda x: (x - 1,), _tuple(layers))

@@ -7,7 +7,7 @@ from typing import Any
 from lm_lab.interop import llama
 from lm_lab.interop.decoders import NO_SPECIALS, demand_full_width, read_sizes, write_sizes
 from lm_lab.interop.fields import Refused, choose, demand_all, expect, spell, take, take_dropout
-from lm_lab.interop.mapping import ModelMapping, Rule, fused, norm, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, fused, norm, own_head, same, transposed
 from lm_lab.interop.qwen2 import FULL, WINDOWED
 from lm_lab.types import UserError
 
@@ -150,11 +150,7 @@ def rules(config: Any) -> list[Rule]:
     ]
     for path, layers in (("first", range(1)), *config.stacks):
         tensor_rules += _layer(path, layers, config)
-    return (
-        tensor_rules
-        if config.tied
-        else [*tensor_rules, transposed("head/kernel", "decoder.weight")]
-    )
+    return [*tensor_rules, *own_head(config, "decoder.weight")]
 
 
 def _layer(path: str, layers: range, config: Any) -> list[Rule]:

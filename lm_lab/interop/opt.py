@@ -18,7 +18,7 @@ from lm_lab.interop.fields import (
     take,
     take_dropout,
 )
-from lm_lab.interop.mapping import ModelMapping, Rule, norm, same, skip_rows, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, norm, own_head, same, skip_rows
 
 ARCHITECTURES = ("OPTForCausalLM",)
 IGNORED = ("lm_head.weight",)  # a tied copy
@@ -78,11 +78,7 @@ def rules(config: Any) -> list[Rule]:
         *layer_rules(config, "model.decoder.layers.{layer}", PRODUCTS, NORMS),
         *norm("norm", "model.decoder.final_layer_norm"),
     ]
-    return (
-        tensor_rules
-        if config.tied
-        else [*tensor_rules, transposed("head/kernel", "lm_head.weight")]
-    )
+    return [*tensor_rules, *own_head(config)]
 
 
 MAPPING = ModelMapping(

@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_lab.interop.fields import Refused, demand, expect, take
 from lm_lab.interop.mamba import convolution
-from lm_lab.interop.mapping import ModelMapping, Rule, same, scale_minus_one, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, own_head, same, scale_minus_one, transposed
 from lm_lab.types import UserError
 
 ARCHITECTURES = ("RecurrentGemmaForCausalLM",)
@@ -136,9 +136,7 @@ def rules(config: Any) -> list[Rule]:
         tensor_rules += _layer(
             "layers", range(config.depth - leftover, config.depth), config, attends=False
         )
-    if not config.tied:
-        tensor_rules.append(transposed("head/kernel", "lm_head.weight"))
-    return tensor_rules
+    return [*tensor_rules, *own_head(config)]
 
 
 def _layer(ours: str, layers: range, config: Any, *, attends: bool) -> Iterator[Rule]:

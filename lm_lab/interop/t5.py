@@ -3,7 +3,7 @@
 from typing import Any
 
 from lm_lab.interop.fields import choose, demand, inverse, spell, take, take_dropout
-from lm_lab.interop.mapping import ModelMapping, Rule, same, transposed
+from lm_lab.interop.mapping import ModelMapping, Rule, own_head, same, transposed
 
 ARCHITECTURES = ("T5ForConditionalGeneration",)
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
@@ -128,11 +128,7 @@ def rules(config: Any) -> list[Rule]:
                 )
                 for ours, theirs in matrices.items()
             ]
-    return (
-        tensor_rules
-        if config.tied
-        else [*tensor_rules, transposed("head/kernel", "lm_head.weight")]
-    )
+    return [*tensor_rules, *own_head(config)]
 
 
 ATTENTION = {"query": "q", "key": "k", "value": "v", "out": "o"}

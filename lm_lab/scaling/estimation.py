@@ -101,12 +101,12 @@ class Data:
 
     def without(self, row: int) -> "Data":
         """The other points, in the same coordinates."""
-        arrays = {
-            name: np.delete(getattr(self, name), row) for name in ("target", "scaled", "weight")
-        }
+        target, scaled, weight = (
+            np.delete(each, row) for each in (self.target, self.scaled, self.weight)
+        )
         x = {key: np.delete(column, row) for key, column in self.x.items()}
         spread = None if self.spread is None else np.delete(self.spread, row, 0)
-        return replace(self, x=x, spread=spread, **arrays)
+        return replace(self, x=x, target=target, scaled=scaled, weight=weight, spread=spread)
 
 
 @dataclass(frozen=True)

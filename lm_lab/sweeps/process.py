@@ -45,7 +45,7 @@ def finish(
             while process.poll() is None:
                 time.sleep(POLL_SECONDS)
         finally:
-            _end(process, grace_seconds)
+            end([process], grace_seconds)
     return process.returncode, socket.gethostname()
 
 
@@ -76,15 +76,23 @@ def free_cores(count: int) -> Iterator[str]:
         yield ",".join(map(str, chosen))
 
 
-def _end(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
-    """Asks the process group to end, if it has not, waits, then kills it."""
-    if process.poll() is not None:
-        return
+def end(processes: Sequence[subprocess.Popen[bytes]], grace_seconds: float) -> None:
+    """Asks the process groups of those that run to end, waits, then kills what is left of them; an
+    interrupt meanwhile kills at once.
+    """
+    running = [process for process in processes if process.poll() is None]
+    deadline = time.monotonic() + grace_seconds
     try:
-        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(grace_seconds)
+        _signal(running, signal.SIGTERM)
+        while any(process.poll() is None for process in running) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
     finally:
+        _signal(running, signal.SIGKILL)
+        for process in running:
+            process.wait()
+
+
+def _signal(processes: Sequence[subprocess.Popen[bytes]], number: int) -> None:
+    for process in processes:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            os.killpg(process.pid, number)

@@ -75,15 +75,16 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
     mesh_fit.check_split(
         first.mesh, program.state, task.family.attention(first.model.settings).heads or None
     )
+    of_one = sharding.state_shardings(mesh, program.state, first.mesh.zero)
+    abstract = sharding.abstract(sharding.unbox(program.state), of_one)
     if check_memory:
-        state_memory.check(program, mesh, first.mesh.zero, len(runs))
+        state_memory.check(abstract, program.slots, mesh, len(runs))
 
     if how is None:
         place = (jax.default_backend(), first.mesh.population)
         how = "map" if in_turn(len(runs), program.flops_per_step, *place) else "vmap"
     engine = engines.Engine(program.init, program.step, program.evaluate, _nothing)
     engine = engines.of_members(engine, how, program.slots)
-    of_one = sharding.state_shardings(mesh, program.state, first.mesh.zero)
     placed = sharding.population_shardings(of_one, program.slots)
     parts = first.mesh.pipeline_microbatches
     exact = first.precision.deterministic
@@ -97,7 +98,7 @@ def lay_out(tasks: Sequence[Task], how: How | None = None, check_memory: bool = 
         compiled,
         test,
         mesh,
-        sharding.abstract(sharding.unbox(program.state), of_one),
+        abstract,
         placed,
         stack([programs.hyper_of(run) for run in runs]),
         mesh_fit.whole(first.mesh, program.state),

@@ -66,7 +66,7 @@ def load_mean(directory: Path, count: int) -> tuple[str, Any, PyTree, list[int]]
 
     Raises UserError where the run keeps fewer, or trained an adapter.
     """
-    family, config, newest = _model_of(directory)
+    family, config = _family_of(directory)
     if _adapter_of(directory, read_config(directory))["name"] != "none":
         raise UserError(f"{directory} trained an adapter; checkpoints are averaged of whole models")
     folders = list(itertools.islice(commits.intact(directory / "checkpoints"), count))
@@ -75,11 +75,11 @@ def load_mean(directory: Path, count: int) -> tuple[str, Any, PyTree, list[int]]
             f"{directory} keeps {len(folders)} checkpoints that are whole, and not {count}; train "
             f"it with --config.train.keep_checkpoints={count}, or ask for fewer"
         )
-    params = _trained(newest, average=False)
-    total = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), params)
-    for folder in folders:
+    newest = _trained(folders[0], average=False)
+    total = jax.tree.map(lambda leaf: leaf.astype(np.float64), newest)
+    for folder in folders[1:]:
         total = jax.tree.map(np.add, total, _trained(folder, average=False))
-    mean = jax.tree.map(lambda sum, leaf: (sum / count).astype(leaf.dtype), total, params)
+    mean = jax.tree.map(lambda sum, leaf: (sum / count).astype(leaf.dtype), total, newest)
     return family, config, mean, [commits.step_of(folder) for folder in folders]
 
 
@@ -147,6 +147,11 @@ def load_beginning(directory: Path) -> tuple[str, Any, PyTree, Adapted]:
 
 def _model_of(directory: Path) -> tuple[str, Any, Path]:
     """(family, its Config, newest checkpoint) of a run."""
+    return *_family_of(directory), commits.newest_intact(directory / "checkpoints")
+
+
+def _family_of(directory: Path) -> tuple[str, Any]:
+    """(family, its Config) of a run."""
     content = read_config(directory)
     refuse_foreign(directory, content)
     section = content.get("model")
@@ -158,7 +163,7 @@ def _model_of(directory: Path) -> tuple[str, Any, Path]:
     config = build(
         module.Config, {name: value for name, value in section.items() if name != "family"}, where
     )
-    return family, config, commits.newest_intact(directory / "checkpoints")
+    return family, config
 
 
 def _adapter_of(directory: Path, content: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,8 @@ import jax
 from jax.sharding import Mesh
 
 from lm_lab.compute.memory import bytes_of
-from lm_lab.engine import sharding
-from lm_lab.engine.state import FROZEN, divide
+from lm_lab.engine.state import FROZEN, Slots, TrainState, divide
 from lm_lab.runs import reading
-from lm_lab.train.program import Program
 from lm_lab.types import UserError
 
 
@@ -25,14 +23,13 @@ def of_a_device(mesh: Mesh) -> float:
     return (device.memory_stats() or {}).get("bytes_limit", math.inf)
 
 
-def check(program: Program, mesh: Mesh, zero: int, members: int) -> None:
-    """Raises UserError where the states of all members are larger than the memory of their devices.
+def check(state: TrainState, slots: Slots, mesh: Mesh, members: int) -> None:
+    """Raises UserError where the states of all members, each with the shapes and shardings of
+    `state`, are larger than the memory of their devices.
 
     Activations, gradients and copies are not counted, as only the compiler knows them.
     """
-    state = sharding.unbox(program.state)
-    placed = sharding.abstract(state, sharding.state_shardings(mesh, program.state, zero))
-    own, shared = divide(placed, program.slots)
+    own, shared = divide(state, slots)
     each = math.ceil(members / mesh.shape["population"])
     needed = each * bytes_of(own) + bytes_of(shared)
     room = of_a_device(mesh)

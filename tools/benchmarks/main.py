@@ -2,13 +2,12 @@
 
 import argparse
 import importlib
-import json
 import sys
 import traceback
 from pathlib import Path
 from typing import Any
 
-from tools.benchmarks.results import Row, line, machine, record_of, table
+from tools.benchmarks.results import Row, line, machine, record_of, table, write_record
 
 PARTS = ("training", "loop", "compiling", "data", "generation", "launch", "population", "surface")
 
@@ -37,7 +36,7 @@ def main() -> int:
             failed.append(part)
         record = {"command": " ".join(sys.argv), "machine": about, "failed": failed}
         record |= {"rows": [{"part": name, **record_of(row)} for name, row in rows]}
-        out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+        write_record(out.with_suffix(".json"), record)
         out.with_suffix(".md").write_text(table(about, rows))
     print(f"written: {out.with_suffix('.json')} and {out.with_suffix('.md')}")
     if failed:

@@ -1,5 +1,6 @@
 """What a measurement says: rows of ours against another's, and the machine that they hold for."""
 
+import json
 import os
 import platform
 import statistics
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+
+from lm_lab.runs.durable import atomic_write
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,6 +96,11 @@ def record_of(row: Row) -> dict[str, Any]:
     """The row as JSON."""
     ratio = dict(zip(("median", "least", "most"), row.ratio)) if row.ratio else None
     return {**row._asdict(), "ratios": list(row.ratios), "ratio": ratio}
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Writes a record of rows, whole: a kill leaves the former one."""
+    atomic_write(path, json.dumps(record, indent=1) + "\n")
 
 
 def table(about: Mapping[str, Any], rows: Iterable[tuple[str, Row]]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from lm_lab.compute.conventions import Geometry
 from tools.benchmarks.results import Row
 from tools.gpu.job import Job, Part, Setting
 from tools.gpu.program import Speed, against, language_model, measure, mfu, that_fits
@@ -102,8 +103,10 @@ def _rows(name: str, size: Size, found: Speed) -> Iterator[Row]:
     """Tokens a second, MFU, parameters and the seconds until the first call has ended."""
     name = f"{name}, {found.params:,} parameters".removeprefix(", ")
     yield against(name, "tokens/s", found.tokens, size.tokens, size.source)
-    kind, shape = jax.devices()[0].device_kind, (size.depth, size.width, size.length)
-    shares = [mfu(kind, tokens, found.params, *shape) for tokens in found.tokens]
+    heads = (size.heads, size.width // size.heads)
+    shape = Geometry(found.params, 0, size.length, size.depth, *heads)  # N with embeddings
+    kind = jax.devices()[0].device_kind
+    shares = [mfu(kind, tokens, shape) for tokens in found.tokens]
     known = [share for share in shares if share is not None]
     if known:
         yield against(name, "MFU", known, size.share, size.source)

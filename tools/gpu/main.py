@@ -1,7 +1,6 @@
 """tools/gpu/run: what a GPU must show, as one JSON record a part."""
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 import jax
 
-from tools.benchmarks.results import line, machine, record_of
+from tools.benchmarks.results import line, machine, record_of, write_record
 from tools.gpu import checks, decoder, families, memory, population, study
 from tools.gpu.job import Job, Part, Setting
 
@@ -57,7 +56,7 @@ def run(jobs: Sequence[Job], seconds: float, about: dict[str, Any], path: Path) 
     """
     begin, longest, rows = time.monotonic(), 0.0, list[dict[str, Any]]()
     record = {**about, "rows": rows, "failed": {}, "left_out": [job.name for job in jobs]}
-    _write(record, path)
+    write_record(path, record)
     for job in jobs:
         left = seconds - (time.monotonic() - begin)
         if left <= longest:
@@ -66,7 +65,7 @@ def run(jobs: Sequence[Job], seconds: float, about: dict[str, Any], path: Path) 
             for row in job.work(left):
                 rows.append({"job": job.name, **record_of(row)})
                 print(line(job.name, row), flush=True)
-                _write(record, path)
+                write_record(path, record)
         except Exception as error:  # noqa: BLE001 - the other jobs are measured all the same
             traceback.print_exc()
             record["failed"][job.name] = f"{type(error).__name__}: {error}"[:1000]
@@ -74,15 +73,8 @@ def run(jobs: Sequence[Job], seconds: float, about: dict[str, Any], path: Path) 
         spent = time.monotonic() - begin
         longest = max(longest, spent - (seconds - left))
         record["seconds"] = round(spent, 1)
-        _write(record, path)
+        write_record(path, record)
     return record
-
-
-def _write(record: dict[str, Any], path: Path) -> None:
-    """Replaces the record whole: a kill leaves the former one."""
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(record, indent=1) + "\n")
-    unfinished.replace(path)
 
 
 def _share_the_device(part: Part) -> None:

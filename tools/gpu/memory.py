@@ -16,10 +16,11 @@ import jax
 
 from lm_lab.compute.memory import compiled_memory
 from tools.benchmarks.results import ROOT, Row
+from tools.benchmarks.trainer import Trainer
 from tools.gpu import decoder
 from tools.gpu.decoder import Size
 from tools.gpu.job import Job, Part, Setting
-from tools.gpu.program import compiled, round_of
+from tools.gpu.program import round_of
 
 ROWS = {"124M": (16, 8, 32), "350M": (8, 4, 16), "760M": (8, 4, 12), "1.3B": (4, 2, 8)}
 REMATS = ("none", "full")
@@ -76,24 +77,20 @@ def show(size: Size, rows: int, remat: str, rehearse: bool) -> dict[str, Any]:
     """
     changes = {"train.batch_size": rows, "model.remat": remat, "model.scan": True}
     config = decoder.config_of(size, rehearse, **changes)
-    program, experiment = compiled(config)
-    steps = experiment.train.steps_per_call
-    state = program.start()
-    examples = program.engine.batch(0, steps, state)
-    plan = compiled_memory(program.engine.step.compile(state, examples))
+    trainer = Trainer(config)
+    step = trainer.program.engine.step.compile(trainer.state, trainer.examples)
+    plan = compiled_memory(step)
 
     def call() -> None:
-        nonlocal state
-        state, metrics = program.engine.step(state, examples)
-        jax.block_until_ready(metrics)
+        jax.block_until_ready(trainer.call())
 
     call()
-    seconds = round_of(call, 0.0 if rehearse else 2.0) / steps
+    seconds = round_of(call, 0.0 if rehearse else 2.0) / trainer.steps
     stats = jax.local_devices()[0].memory_stats() or {}
     return {
         "planned_bytes": plan.peak if plan else 0,
         "shown_bytes": stats.get("peak_bytes_in_use"),
-        "flops": program.program.flops_per_step,
+        "flops": trainer.program.program.flops_per_step,
         "seconds": seconds,
     }
 

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+from lm_lab.compute.conventions import CONVENTIONS, Geometry
 from lm_lab.compute.device import utilisation
-from lm_lab.config import override, resolve
-from lm_lab.train.compiled import CompiledProgram, compile_program
-from lm_lab.train.experiment import Experiment
-from lm_lab.train.task import bind
+from lm_lab.config import override
 from tools.benchmarks.results import Row
+from tools.benchmarks.trainer import Trainer
 
 ROUNDS = 3
 SECONDS = 3.0  # of a round, at least
@@ -49,26 +48,16 @@ def language_model(model: dict[str, Any], rehearse: bool, **changes: Any) -> Con
     return override(ConfigDict(), settings | changes)
 
 
-def compiled(config: ConfigDict) -> tuple[CompiledProgram, Experiment]:
-    """Its program, as a run compiles it, and its settings."""
-    task = bind(*resolve(config))
-    return compile_program([task]), task.experiment
-
-
 def measure(config: ConfigDict, rehearse: bool) -> Speed:
     """Trains on one batch of the loader after another: a call that compiles, then rounds."""
     begin = time.perf_counter()
-    program, experiment = compiled(config)
-    train, calls, losses = experiment.train, 0, list[float]()
-    steps = train.steps_per_call
-    state = program.start()
-    examples = program.engine.batch(0, steps, state)
+    trainer, calls, losses = Trainer(config), 0, list[float]()
 
     def call() -> None:
-        nonlocal state, calls, examples
+        nonlocal calls
         calls += 1
-        state, metrics = program.engine.step(state, examples)
-        examples = program.engine.batch(calls * steps, steps, state)  # while the device computes
+        metrics = trainer.call()
+        trainer.examples = trainer.read(calls)  # while the device computes
         sums = jax.device_get({name: metrics[name] for name in ("nll", "weight")})
         losses.extend((sums["nll"] / sums["weight"]).ravel().tolist())
 
@@ -77,12 +66,13 @@ def measure(config: ConfigDict, rehearse: bool) -> Speed:
     rounds = [
         round_of(call, 0.0 if rehearse else SECONDS) for _ in range(1 if rehearse else ROUNDS)
     ]
-    tokens = train.batch_size * experiment.data.length * steps
+    experiment = trainer.experiment
+    tokens = experiment.train.batch_size * experiment.data.length * trainer.steps
     seconds = statistics.median(rounds)
     return Speed(
-        program.program.params["total"],
+        trainer.program.program.params["total"],
         [tokens / each for each in rounds],
-        seconds / steps,
+        seconds / trainer.steps,
         losses,
         compiling,
     )
@@ -109,13 +99,11 @@ def that_fits(measured: Callable[[int], Speed], rows: int) -> tuple[int, Speed]:
         rows //= 2
 
 
-def mfu(
-    kind: str, tokens_per_second: float, params: int, depth: int, width: int, length: int
-) -> float | None:
-    """The share of a device's bfloat16 peak that 6 N + 12 L d T FLOPs a token are (2204.02311), N
-    with embeddings; None where no data sheet of the kind is known.
+def mfu(kind: str, tokens_per_second: float, shape: Geometry) -> float | None:
+    """The share of a device's bfloat16 peak that PaLM's FLOPs of a token are; None where no data
+    sheet of the kind is known.
     """
-    flops = (6 * params + 12 * depth * width * length) * tokens_per_second
+    flops = CONVENTIONS["palm"].per_token(shape) * tokens_per_second
     return utilisation(flops, kind, "bfloat16")
 
 

@@ -1,6 +1,5 @@
 """Processes of this machine, each pinned to cores of its own."""
 
-import contextlib
 import dataclasses
 import os
 import re
@@ -18,8 +17,8 @@ from lm_lab.runs.records import usable_cores
 from lm_lab.schema import setting
 from lm_lab.sweeps.executors import next_ready
 from lm_lab.sweeps.groups import best_workers
+from lm_lab.sweeps.process import POLL_SECONDS, end
 
-POLL_SECONDS = 0.05
 GRACE_SECONDS = 30.0  # from the request to end until the kill: time to commit a checkpoint
 ERROR = re.compile(r"lm-lab: |[\w.]+(Error|Exception)\b")
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -80,7 +79,7 @@ class LocalProcesses:
                     if running:
                         time.sleep(POLL_SECONDS)
             finally:
-                _end([one.process for one in running])
+                end([one.process for one in running], GRACE_SECONDS)
 
 
 def make(config: Config, platform: str) -> LocalProcesses:
@@ -169,26 +168,6 @@ def said_since(log: Path, start: int) -> str:
             return last_words(file.read().decode(errors="replace"))
     except OSError:
         return ""
-
-
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    """Ask every process group to end, wait, then kill; a second interrupt kills at once."""
-    _signal(processes, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_SECONDS
-    try:
-        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-    finally:
-        _signal(processes, signal.SIGKILL)
-        for process in processes:
-            process.wait()
-
-
-def _signal(processes: list[subprocess.Popen[bytes]], number: signal.Signals) -> None:
-    for process in processes:
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
 
 
 EXECUTOR = Executor(Config, make, resolve)

@@ -7,11 +7,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from lm_lab.config import override, resolve
-from lm_lab.train.compiled import compile_program
-from lm_lab.train.task import bind
+from lm_lab.config import override
 from tools.benchmarks.peers import shape as rule
 from tools.benchmarks.peers.shape import Shape
+from tools.benchmarks.trainer import Trainer
 from tools.benchmarks.turns import Turn, timed
 
 
@@ -42,21 +41,16 @@ def config(shape: Shape, changes: dict[str, Any]) -> ConfigDict:
 
 
 def contender(shape: Shape, params: int, changes: dict[str, Any]) -> Turn:
-    """Builds and calls the program of `config` as lm_lab/train/loop.py does, after checking its
-    number of parameters.
+    """Calls the program of `config` as lm_lab/train/loop.py does, after checking its number of
+    parameters.
     """
-    task = bind(*resolve(config(shape, changes)))
-    steps_per_call = task.experiment.train.steps_per_call
-    compiled = compile_program([task])
-    assert compiled.program.params["total"] == params
-    state = compiled.start()
-    examples = compiled.engine.batch(0, steps_per_call, state)
+    trainer = Trainer(config(shape, changes))
+    assert trainer.program.program.params["total"] == params
 
     def take_turn() -> None:
-        nonlocal state
         metrics = None
-        for _ in range(shape.steps // steps_per_call):
-            state, metrics = compiled.engine.step(state, examples)
+        for _ in range(shape.steps // trainer.steps):
+            metrics = trainer.call()
         jax.block_until_ready(metrics)
 
     return timed(take_turn)
