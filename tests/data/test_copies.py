@@ -71,5 +71,5 @@ def test_texts_are_normalised_before_they_are_cut():
 
 
 def test_the_end_of_a_text_has_no_copies(tmp_path):
-    with pytest.raises(UserError, match=r"copies: .* whole training documents"):
+    with pytest.raises(UserError, match="copies: .* whole training documents"):
         build(made(copies=COPIES), tmp_path, split="tail")
