@@ -135,14 +135,6 @@ class Encoder(NamedTuple):
         return self.one(text)
 
 
-class Sampling(NamedTuple):
-    """Training documents are stored several times, each time cut into other pieces (1804.10959)."""
-
-    identity: str  # whatever changes the result of `draw`
-    copies: int  # of each training document; none of them is the one that `encode` gives
-    draw: Callable[[Sequence[str], int], list[np.ndarray]]  # texts and a seed -> the ids of each
-
-
 class Codec(NamedTuple):
     """Text to ids and back: decode(encode(text)) == text;
     bytes_of[encode(text)].sum() is its UTF-8 size.
@@ -180,7 +172,6 @@ class Codec(NamedTuple):
     # bool[vocab]: True for ids that stand for text outside of the vocabulary (fallback bytes, the
     # unknown token); None: there are none
     unknown: np.ndarray | None = None
-    sampling: Sampling | None = None  # of training documents; None: each is stored once, by encode
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, by the batch call if `encode` is an Encoder, else one by one."""

@@ -2,9 +2,8 @@
 and the previous one is written.
 """
 
-import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ import numpy as np
 from lm_lab.data.documents import SIDES
 from lm_lab.data.splits import LEFT_OUT, Documents, Facts, Scan, facts_of
 from lm_lab.data.spool import Spool
-from lm_lab.types import Codec, Document, Sampling, Side, UserError
+from lm_lab.types import Codec, Document, Side, UserError
 
 BATCH_BYTES, BATCH_DOCUMENTS = 2**22, 2**14
 CHANGED = "changed while it was read; run again when it is at rest"
@@ -26,14 +25,10 @@ class Read(NamedTuple):
     facts: list[Facts]
     sides: list[Side]
     stop: int  # the number of the first document after the batch
-    bytes: int = 0  # of UTF-8 text
 
 
 class Encoded(NamedTuple):
-    """A batch with the ids of each document's texts: text, then target, then rejected.
-
-    A document that is stored several times is there so often, and `read.bytes` counts it once.
-    """
+    """A batch with the ids of each document's texts: text, then target, then rejected."""
 
     read: Read
     ids: list[list[np.ndarray]]
@@ -72,10 +67,10 @@ def _batches(documents: Documents, scanned: Scan, spool: Spool, first: int) -> I
         batch.sides.append(SIDES[splits[number]])
         size += expected.bytes
         if size >= BATCH_BYTES or len(batch.documents) == BATCH_DOCUMENTS:
-            yield batch._replace(stop=number + 1, bytes=size)
+            yield batch._replace(stop=number + 1)
             batch, size = Read([], [], [], number + 1), 0
     if batch.documents:
-        yield batch._replace(stop=len(info), bytes=size)
+        yield batch._replace(stop=len(info))
 
 
 def _from(documents: Documents, spool: Spool, first: int, stop: int) -> Iterator[Document]:
@@ -86,63 +81,25 @@ def _from(documents: Documents, spool: Spool, first: int, stop: int) -> Iterator
 
 
 def _encode(tokenizer: Codec, batch: Read) -> Encoded:
-    """The ids of all texts of a batch; of training documents the drawn ones, where the tokenizer
-    draws.
-    """
-    if tokenizer.sampling is None:
-        return Encoded(batch, _ids(tokenizer, batch.documents))
-    others = _part(batch, [side != "train" for side in batch.sides])
-    trained = _part(batch, [side == "train" for side in batch.sides])
-    drawn = [
-        Encoded(trained, _drawn_ids(tokenizer.sampling, trained, copy))
-        for copy in range(tokenizer.sampling.copies)
-    ]
-    parts = [Encoded(others, _ids(tokenizer, others.documents)), *drawn]
-    documents, facts, sides = (
-        list(itertools.chain.from_iterable(column))
-        for column in zip(*(part.read[:3] for part in parts))
-    )
-    read = batch._replace(documents=documents, facts=facts, sides=sides)
-    return Encoded(read, list(itertools.chain.from_iterable(part.ids for part in parts)))
-
-
-def _part(batch: Read, chosen: list[bool]) -> Read:
-    """The chosen documents of a batch."""
-    documents, facts, sides = (list(itertools.compress(column, chosen)) for column in batch[:3])
-    return batch._replace(documents=documents, facts=facts, sides=sides)
-
-
-def _drawn_ids(sampling: Sampling, batch: Read, copy: int) -> list[list[np.ndarray]]:
-    """The ids of each document's texts, drawn by a seed of the documents and the copy's number, so
-    that a build that goes on after a kill draws the same ones.
-    """
-    names = b"".join(facts.sha256 for facts in batch.facts)
-    seed = int.from_bytes(hashlib.sha256(b"%d " % copy + names).digest()[:4], "little")
-    texts = [_texts(document) for document in batch.documents]
-    return _grouped(sampling.draw([text for group in texts for text in group], seed), texts)
-
-
-def _grouped(ids: Iterable[np.ndarray], texts: list[list[str]]) -> list[list[np.ndarray]]:
-    """The ids of texts one after another, by document."""
-    following = iter(ids)
-    return [list(itertools.islice(following, len(group))) for group in texts]
-
-
-def _ids(tokenizer: Codec, documents: list[Document]) -> list[list[np.ndarray]]:
-    """The ids of each document's texts, by one call of the tokenizer, or by two where sources are
+    """The ids of all texts of a batch, by one call of the tokenizer, or by two where sources are
     tokenized another way.
     """
-    texts = [_texts(document) for document in documents]
+    texts = [_texts(document) for document in batch.documents]
     if tokenizer.encode_source is None:
-        return _grouped(tokenizer.encode_batch([text for group in texts for text in group]), texts)
-    target_ids = iter(tokenizer.encode_batch([text for group in texts for text in _answers(group)]))
-    return [
-        [
-            *(tokenizer.of_source(text) for text in group[: len(group) - len(_answers(group))]),
-            *itertools.islice(target_ids, len(_answers(group))),
+        ids_of_texts = iter(tokenizer.encode_batch([text for group in texts for text in group]))
+        ids = [list(itertools.islice(ids_of_texts, len(group))) for group in texts]
+    else:
+        target_ids = iter(
+            tokenizer.encode_batch([text for group in texts for text in _answers(group)])
+        )
+        ids = [
+            [
+                *(tokenizer.of_source(text) for text in group[: len(group) - len(_answers(group))]),
+                *itertools.islice(target_ids, len(_answers(group))),
+            ]
+            for group in texts
         ]
-        for group in texts
-    ]
+    return Encoded(batch, ids)
 
 
 def _answers(texts: list[str]) -> list[str]:

@@ -35,14 +35,7 @@ def behind(codec: Codec, form: Form | None) -> Codec:
     def all_encoded(texts: Sequence[str]) -> list[np.ndarray]:
         return codec.encode_batch(list(_normalised(texts, form)))
 
-    sampling = codec.sampling
-    if sampling is not None:
-        draw = sampling.draw
-        sampling = sampling._replace(
-            draw=lambda texts, seed: draw(list(_normalised(texts, form)), seed)
-        )
     return codec._replace(
         identity=f"{codec.identity}-{form}",
-        sampling=sampling,
         encode=Encoder(lambda text: codec.encode(unicodedata.normalize(form, text)), all_encoded),
     )

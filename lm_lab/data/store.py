@@ -96,8 +96,6 @@ def build(
         "holdout_fraction": holdout_fraction,
         **rule.facts,
     }
-    if tokenizer.sampling is not None:
-        facts["sampling"] = tokenizer.sampling.identity
     kind = corpus.form
     if kind != "stream":
         facts["records"] = kind

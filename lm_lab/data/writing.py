@@ -41,14 +41,7 @@ def write(
     with contextlib.ExitStack() as stack:
         spool = Spool(folder, stack)
         scanned = scan(documents, rule, kind, spool)
-        token_files = files_of(scanned.sides)
-        if tokenizer.sampling is not None and token_files["train"] == token_files["heldout"]:
-            raise UserError(
-                "config.data.tokenizer.copies: copies are of whole training documents, and what is "
-                "held out is the end of the text; hold out whole documents (config.data.split, "
-                "or config.data.source.heldout_path), or set it to 0"
-            )
-        files = StoreFiles(folder, stack, kind, token_files, dtype)
+        files = StoreFiles(folder, stack, kind, files_of(scanned.sides), dtype)
         if not files.table.bytes:
             files.table.write(tokenizer.bytes_of.astype("<u2").tobytes())
         first, since = files.documents, 0
@@ -57,8 +50,9 @@ def write(
         for batch in encoded(documents, scanned, spool, tokenizer, first):
             files.add(batch, tokenizer)
             first = batch.read.stop
-            progress.add(batch.read.bytes)
-            since += batch.read.bytes
+            done = sum(facts.bytes for facts in batch.read.facts)
+            progress.add(done)
+            since += done
             if since >= CHECKPOINT_BYTES:
                 files.note(first)
                 since = 0

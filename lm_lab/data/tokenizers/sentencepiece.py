@@ -21,7 +21,7 @@ from lm_lab.contracts import Tokenizer
 from lm_lab.data import normal_forms, subword
 from lm_lab.data.tokenizers import byte
 from lm_lab.schema import setting
-from lm_lab.types import Codec, Encoder, Sampling, UserError
+from lm_lab.types import Codec, Encoder, UserError
 
 SPACE = "\u2581"
 # Characters of a text, on average, beyond which SentencePiece is quicker with an array for each
@@ -33,7 +33,6 @@ LONGEST_BYTES = (
 )
 # pieces: the most seeds of SentencePiece's unigram, which refuses more only after a long search
 MOST = 1_000_000
-MOST_COPIES = 1000  # of a document: each takes the disk of the whole text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,20 +48,6 @@ class Config:
         True,
     )
     normal_form: normal_forms.Form | None = setting(normal_forms.MEANING, None)
-    copies: int = setting(
-        "0: each training document is stored once, in its best pieces; n: n times, each cut at "
-        "random (1804.10959, 1910.13267), and an epoch reads all of them",
-        0,
-        low=0,
-        high=MOST_COPIES,
-    )
-    alpha: float = setting(
-        "of copies: for bpe the part of the merges that are left out, for unigram the power of "
-        "the pieces' probabilities",
-        0.1,
-        low=0.0,
-        high=1.0,
-    )
 
 
 def learn(config: Config, texts: Iterable[str]) -> bytes:
@@ -148,26 +133,8 @@ def make(config: Config, learnt: bytes) -> Codec:
         Encoder(encode, encode_all),
         decode,
         unknown=np.array([*map(spells, range(count)), False]),
-        sampling=sampling(config, processor, dtype),
     )
     return normal_forms.behind(codec, config.normal_form)
-
-
-def sampling(config: Config, processor: Any, dtype: np.dtype) -> Sampling | None:
-    """How copies of training documents are cut; None without copies."""
-    if not config.copies:
-        return None
-
-    def draw(texts: Sequence[str], seed: int) -> list[np.ndarray]:
-        # SentencePiece seeds each thread of its own once, as the thread starts: with one thread a
-        # call has one generator, and it begins with this seed.
-        sentencepiece.set_random_generator_seed(seed)
-        lists = processor.EncodeAsIds(
-            list(texts), enable_sampling=True, alpha=config.alpha, nbest_size=-1, num_threads=1
-        )
-        return subword.as_arrays(lists, dtype)
-
-    return Sampling(f"{config.copies}-{config.alpha}", config.copies, draw)
 
 
 def encode_batch(processor: Any, texts: list[str], dtype: np.dtype) -> list[np.ndarray]:
