@@ -99,15 +99,6 @@ def placed(gradient: Gradients, place: Callable[[PyTree], PyTree] | None) -> Gra
     return pinned
 
 
-def gathered(gradient: Gradients, place: Callable[[PyTree], PyTree] | None) -> Gradients:
-    """The same gradient, whose parameters are pinned by `place` before it: a loop over steps may
-    keep them where the optimizer's state lies, and each use of a kernel would gather it.
-    """
-    if place is None:
-        return gradient
-    return lambda params, *args: gradient(place(params), *args)
-
-
 def accumulate(gradient: Gradients, microbatches: int) -> Gradients:
     """The same gradient, one microbatch of B / microbatches rows at a time: equals one big batch,
     in less memory.
@@ -184,6 +175,20 @@ def train_step(
         return _update_slots(after, slots), metrics
 
     return step
+
+
+def with_parameters_at(step: Step, place: Callable[[PyTree], PyTree] | None) -> Step:
+    """The same step, whose parameters are pinned by `place` before and after it: a loop over steps
+    would keep them where the optimizer's state lies, and each use of a kernel would gather it.
+    """
+    if place is None:
+        return step
+
+    def pinned(state: TrainState, examples: Examples) -> tuple[TrainState, Metrics]:
+        after, metrics = step(state._replace(params=place(state.params)), examples)
+        return after._replace(params=place(after.params)), metrics
+
+    return pinned
 
 
 def _update_slots(state: TrainState, slots: Slots) -> TrainState:

@@ -28,10 +28,10 @@ from lm_lab.engine.step import (
     Gradients,
     Step,
     accumulate,
-    gathered,
     gradients,
     placed,
     train_step,
+    with_parameters_at,
 )
 from lm_lab.evaluation import likelihood
 from lm_lab.nn.roles import roles, stacked
@@ -179,7 +179,7 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
             by_layer = jax.tree.map(lambda _: False, by_layer)
         norms = norms_by(task.update.labels(train.norms, about), by_layer)
     step = train_step(
-        gathered(_accumulated(gradient, experiment), place("parameters")),
+        _accumulated(gradient, experiment),
         objective.prepare,
         partial(task.update.make, about),
         lambda step: task.update.rate_factor(step, steps),
@@ -187,7 +187,7 @@ def _step(task: Task, model: Model, slots: Slots, steps: int, trained: PyTree) -
         norms,
         ROUNDINGS[experiment.precision.rounding],
     )
-    return guarded(step, train.nonfinite, slots)
+    return guarded(with_parameters_at(step, place("parameters")), train.nonfinite, slots)
 
 
 def _accumulated(gradient: Gradients, experiment: Experiment) -> Gradients:
