@@ -19,7 +19,7 @@ from lm_lab.nn.cells import CELLS, Cell, Name, State
 from lm_lab.nn.fused import under_vmap
 from lm_lab.nn.linear import Kernel, Linear, bias_param, gather, kernel_gradient, uniform
 from lm_lab.nn.segments import SegmentInfo
-from lm_lab.nn.splits import is_split
+from lm_lab.nn.splits import by_rows, is_split
 from lm_lab.types import UserError
 
 Implementation = Literal["auto", "plain", "cudnn"]
@@ -129,14 +129,14 @@ def fused(
     reverse: bool, x_BLD: Array, input_kernel: Array, state_kernel: Array, bias: Array
 ) -> Array:
     """h f32[B L D] of an LSTM by cuDNN, which has two biases for each gate (one is set to 0) and no
-    backward direction.
+    backward direction. On a mesh each device calls it for its own rows.
 
     Under vmap it is the plain recurrence: cuDNN takes one member's weights in a call, and the steps
     of small members one after another would take longer than one step of all.
     """
     plain = jax.vmap(partial(_plain, reverse))
     run = under_vmap(partial(_cudnn, reverse), plain)
-    return run(x_BLD, input_kernel, state_kernel, bias.astype(jnp.float32))
+    return by_rows(run, x_BLD, input_kernel, state_kernel, bias.astype(jnp.float32))
 
 
 def _cudnn(

@@ -100,6 +100,24 @@ def _vmapped() -> set[str]:
     return {axis for axis in names if devices_along((axis,)) > 1}
 
 
+def by_rows(function: Callable[..., Array], x: Array, *shared: Array) -> Array:
+    """function(x [B ...], what rows share) -> [B ...] of the rows that each device has. For calls
+    into libraries, which XLA cannot divide: it would gather all rows on every device.
+    """
+    axes = _names(dict(nn.get_logical_axis_rules()).get("batch"))
+    axes = tuple(axis for axis in axes if devices_along((axis,)) > 1)
+    if not axes:
+        return function(x, *shared)
+    each = jax.shard_map(
+        function,
+        in_specs=(P(axes), *[P()] * len(shared)),
+        out_specs=P(axes),
+        axis_names={*axes, *_vmapped()},
+        check_vma=False,
+    )
+    return each(x, *shared)
+
+
 # (what parts share, start, the tokens [B L ...]) -> (outputs [B L ...], end)
 Scan = Callable[..., tuple[Array, Array]]
 

@@ -11,7 +11,7 @@ import pytest
 from jax._src.cudnn import fused_attention_stablehlo as cudnn_attention
 from jax.experimental import rnn
 
-from lm_lab.engine import program
+from lm_lab.engine import program, sharding
 from lm_lab.nn import fused, recurrent
 from lm_lab.nn.attention import attend
 from tests.nn.test_attention import causal_mask
@@ -167,3 +167,21 @@ def test_a_deterministic_program_is_compiled_by_options_that_xla_knows(monkeypat
     monkeypatch.undo()
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert compiled() == 4
+
+
+def test_devices_call_the_lstm_for_their_own_rows(monkeypatch):
+    """XLA would gather all rows for a call that it cannot divide."""
+    seen, plain_lstm = [], recurrent._plain
+
+    def own(reverse, x, *weights):
+        seen.append(len(x))
+        return plain_lstm(reverse, x, *weights)
+
+    monkeypatch.setattr(recurrent, "_cudnn", own)
+    arrays = jax.tree.map(lambda x: x[0], lstm_arrays())
+    run = jax.jit(partial(lstm, partial(recurrent.fused, True)))
+    expected = run(arrays)
+    with sharding.use(sharding.make_mesh(sharding.Config(data=ROWS))):
+        run = jax.jit(partial(lstm, partial(recurrent.fused, True)))
+        assert distance(run(arrays), expected) < ROUNDING
+    assert set(seen) == {ROWS, 1}
