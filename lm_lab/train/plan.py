@@ -68,18 +68,25 @@ def largest_batch(task_of: TaskOf, changes: dict[str, Any], memory_bytes: float)
     """The largest batch, in rows, whose step fits into so many bytes a device; 0 where none does,
     None where the compiler does not say, or another batch takes no more.
 
-    It compiles the two smallest batches that the mesh divides: memory grows in proportion to the
-    rows of a device.
+    Memory grows in proportion to the rows of a device once these take most of it: it compiles the
+    two smallest batches that the mesh divides, and where more fit the one that these promise.
     """
     first = task_of(changes).experiment
     unit = sharding.row_unit(first.mesh) * (first.train.microbatches or 1)
-    peaks = []
-    for rows in (unit, 2 * unit):
-        task = task_of({**changes, "train.batch_size": rows})
+
+    def peak(units: int) -> float | None:
+        task = task_of({**changes, "train.batch_size": units * unit})
         call = memory.compiled_memory(lay_out([task], check_memory=False).compile_step(task))
-        if call is None:
+        return None if call is None else call.peak
+
+    def fits(few: int, low: float, more: int, high: float | None) -> int | None:
+        if high is None or high <= low:
             return None
-        peaks.append(call.peak)
-    if peaks[1] <= peaks[0]:
-        return None
-    return unit * max(0, math.floor((memory_bytes - peaks[0]) / (peaks[1] - peaks[0])) + 1)
+        return max(0, math.floor(few + (more - few) * (memory_bytes - low) / (high - low)))
+
+    one, two = peak(1), peak(2)
+    units = None if one is None or two is None else fits(1, one, 2, two)
+    if units is not None and two is not None and units > 2:
+        nearer = fits(2, two, units, peak(units))
+        units = units if nearer is None else nearer
+    return None if units is None else units * unit
