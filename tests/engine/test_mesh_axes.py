@@ -5,6 +5,7 @@ from functools import cache
 import jax
 import pytest
 
+from lm_lab.compute.collectives import collectives
 from lm_lab.engine import mesh_fit, placement, sharding
 from lm_lab.train import program
 from lm_lab.train.compiled import compile_program
@@ -65,8 +66,12 @@ STAGES = [
 @pytest.mark.parametrize("mesh, param, stored", STAGES, ids=str)
 def test_a_stage_of_zero_trains_as_one_device_and_splits_what_it_says(alone, mesh, param, stored):
     begin, end = alone
-    _, state, metrics = stepped(mesh, begin)
+    built, state, metrics = stepped(mesh, begin)
     assert distance((state, metrics), end) < ROUNDING
+    if mesh["zero"] == 1:  # parameters are gathered once a step, not in each microbatch
+        text = next(iter(built.engine.step.programs.values())).as_text()
+        gathered = collectives(text)["all-gather"].sent / STEPS
+        assert gathered < 1.1 * sum(leaf.nbytes for leaf in jax.tree.leaves(begin.params))
     moments = state.opt_state[1][0]
     for tree, width in ((state.params, param), (moments.mu, stored), (moments.nu, stored)):
         assert shard_of(tree["embed"]["embedding"]) == width
