@@ -212,6 +212,9 @@ class Tokenizer(NamedTuple, Generic[ConfigT]):
     # (settings, what was learnt, texts) -> (words of the texts without an id, all words)
     unknown: Callable[[ConfigT, bytes, Iterable[str]], tuple[int, int]] | None = None
     version: int = 1  # raised when `learn` gives something else from the same text
+    # (settings, what was learnt) -> the tokenizer.json, as of the Hugging Face library, of the same
+    # ids; None: it has none, and a model that is converted goes without
+    exported: Callable[[ConfigT, bytes], Mapping[str, object]] | None = None
 
 
 class Schedule(NamedTuple, Generic[ConfigT]):

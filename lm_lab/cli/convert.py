@@ -189,24 +189,41 @@ def describe(place: Path, family: str, config: Any) -> tuple[dict[str, Any], str
     return carried.relative(resolved), ""
 
 
-def kept_in(place: Path) -> tuple[list[Path], dict[str, Any]]:
-    """(files to copy into a run's directory, fields for its config.json): of the tokenizer and the
-    original model.
+def kept_in(place: Path) -> tuple[list[Path], dict[str, Any], dict[str, Any]]:
+    """(files to copy into a run's directory, fields for its config.json, files of JSON to write):
+    of the tokenizer and the original model.
     """
     files = carried.files_in(place / carried.TOKENIZER) or carried.files_in(place)
     config, generation = (place / carried.FOREIGN / name for name in carried.SETTINGS)
     if config.exists():
-        return files + carried.files_in(generation.parent, [generation.name]), folder.read_config(
-            config.parent
+        return (
+            files + carried.files_in(generation.parent, [generation.name]),
+            folder.read_config(config.parent),
+            {},
         )
     stored = carried.anchored(place, restore.read_config(place))
     if "data" not in stored:
-        return files, {}
+        return files, {}, {}
     data = build(loader.Config, stored["data"], f"{place / 'config.json'}: config.data")
-    tokenizer = Text(data).codec
-    if not files:
+    text = Text(data)
+    written = {} if files else exported(text)
+    if not files and not written:
         print(
-            f"{place}: its tokenizer {data.tokenizer.name!r} has no form that transformers reads; "
-            "left out"
+            f"{place}: its tokenizer {data.tokenizer.name!r} has no form that transformers "
+            "reads, and is left out; byte, sentencepiece and hugging_face_learnt have one"
         )
-    return files, {"eos_token_id": tokenizer.end_of_document}
+    return files, {"eos_token_id": text.codec.end_of_document}, written
+
+
+def exported(text: Text) -> dict[str, Any]:
+    """The files with which transformers' AutoTokenizer cuts text into the ids of a tokenizer that
+    was learnt here, by name; {} where it has no such form.
+    """
+    facts = text.exported()
+    if facts is None:
+        return {}
+    end = text.codec.end_of_document
+    names = {token["id"]: token["content"] for token in facts["added_tokens"]}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": names[end]}
+    settings |= {"clean_up_tokenization_spaces": False}
+    return {"tokenizer.json": facts, "tokenizer_config.json": settings}

@@ -3,8 +3,10 @@ at first use.
 """
 
 import sys
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +60,22 @@ class Text:
         if self.config.vocabulary_file is not None:
             return Path(self.config.vocabulary_file)
         return vocabularies.learnt(name, settings, self._trained_on, self._rule)
+
+    def exported(self) -> Mapping[str, Any] | None:
+        """The tokenizer.json of the same ids, as of the Hugging Face library; None where the
+        tokenizer has none. Raises UserError as `codec` does.
+        """
+        name, settings = self.config.tokenizer
+        maker = registry.load("data.tokenizers", name, "config.data.tokenizer")
+        if maker.exported is None:
+            return None
+        is_named = self.config.vocabulary_file is not None
+        learnt = (
+            vocabularies.content(name, self.learnt_file, is_named=is_named)
+            if self.learnt_file
+            else b""
+        )
+        return maker.exported(settings, learnt)
 
     @cached_property
     def dataset(self) -> Dataset:

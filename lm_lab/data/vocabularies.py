@@ -44,13 +44,27 @@ def tokenizer(
     if maker.learn is None:
         return _whole(name, maker.make(config, b""))
     path = Path(learnt_file) if learnt_file else learnt(name, config, corpora, rule)
+    known = content(name, path, is_named=learnt_file is not None)
+    try:
+        return _whole(name, maker.make(config, known))
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"config.data.vocabulary_file {path} is none of the tokenizer {name!r} "
+            f"({type(error).__name__}: {error}); name another"
+        ) from None
+
+
+def content(name: str, path: Path, *, is_named: bool) -> bytes:
+    """What the tokenizer of this name has learnt, from a file that `learnt` wrote; `is_named` says
+    whether a config names it. Raises UserError where it cannot be read, is damaged or another's.
+    """
     vocabulary = _read(path)
     if vocabulary is None:
         raise UserError(f"config.data.vocabulary_file {path}: cannot be read; {WRITTEN}")
     if vocabulary.is_damaged:
         raise UserError(
             f"config.data.vocabulary_file {path}: damaged, or not written by lm-lab; {WRITTEN}"
-            if learnt_file
+            if is_named
             else f"the vocabulary {path} is damaged; delete it and run again"
         )
     if vocabulary.tokenizer not in (name, ""):
@@ -58,13 +72,7 @@ def tokenizer(
             f"config.data.vocabulary_file {path} was learnt by the tokenizer "
             f"{vocabulary.tokenizer!r}, and config.data.tokenizer is {name!r}; name that one"
         )
-    try:
-        return _whole(name, maker.make(config, vocabulary.content))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
-        raise UserError(
-            f"config.data.vocabulary_file {path} is none of the tokenizer {name!r} "
-            f"({type(error).__name__}: {error}); name another"
-        ) from None
+    return vocabulary.content
 
 
 def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Path:

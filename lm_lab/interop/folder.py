@@ -97,8 +97,10 @@ def save(
     architecture: str | None = None,
     beside: Sequence[Path] = (),
     kept: Mapping[str, Any] | None = None,
+    written: Mapping[str, Any] | None = None,
 ) -> str:
-    """Writes a model atomically, with copies of the files `beside`; returns the architecture.
+    """Writes a model atomically, with copies of the files `beside` and what is `written` as JSON,
+    by name; returns the architecture.
 
     That is the one asked for, or the first that fits. `kept` is the config.json that the model was
     read from, whose special ids and other fields that do not concern its shape are written again;
@@ -114,6 +116,8 @@ def save(
         tensors.write(draft / weights.FILES[0], arrays)
         for path in beside:
             (shutil.copytree if path.is_dir() else shutil.copyfile)(path, draft / path.name)
+        for name, value in (written or {}).items():
+            (draft / name).write_text(json.dumps(value, ensure_ascii=False) + "\n", "utf-8")
     return foreign["architectures"][0]
 
 

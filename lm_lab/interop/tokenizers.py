@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,23 +99,49 @@ def _of_library(folder: Path, facts: Facts) -> Iterator[Section]:
             )
         end = _special(path, facts.end) or facts.token("eos_token") or facts.token("sep_token")
         section = {"name": "hugging_face", "tokenizer_file": str(path), "framed": True}
+        if _changes_text(path):
+            section["normalised"] = True
         yield section | {"end_token": end}
         if end is not None:  # tokens that the file may not mark as special
             yield section
 
 
+def _changes_text(path: Path) -> bool:
+    """Whether a byte-level tokenizer.json was trained on text in another form than NFC, in which
+    text is nearly always: such a model knows the ids of no other form.
+    """
+    facts = _facts(path)
+    kinds = set(re.findall(r'"type": "(\w+)"', json.dumps(facts.get("normalizer"))))
+    level = json.dumps(facts.get("pre_tokenizer"))
+    return "ByteLevel" in level and bool(kinds - {"Sequence", "NFC"})
+
+
 def _special(path: Path, number: int | None) -> str | None:
     """The special token with that id in a tokenizer.json."""
-    if number is None or path.name != "tokenizer.json":
-        return None
     try:
-        tokens = json.loads(reading.read_bytes(path)).get("added_tokens") or ()
         return next(
-            (token["content"] for token in tokens if token["id"] == number and token["special"]),
+            (
+                token["content"]
+                for token in _facts(path).get("added_tokens") or ()
+                if token["id"] == number and token["special"]
+            ),
             None,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (TypeError, KeyError):
         return None  # the tokenizer itself reports what is wrong with the file
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """A tokenizer.json; {} of another file, and where the tokenizer itself reports what is wrong
+    with it.
+    """
+    if path.name != "tokenizer.json":
+        return {}
+    try:
+        facts = json.loads(reading.read_bytes(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _of_two(folder: Path, facts: Facts) -> Iterator[Section]:

@@ -2,9 +2,15 @@
 same text.
 """
 
+import json
+
 import pytest
 
 from lm_lab.cli import convert
+from lm_lab.data import loader
+from lm_lab.data.text import Text
+from lm_lab.interop import tokenizers
+from lm_lab.schema import build
 from tests import vocabularies
 from tests.interop import parity
 
@@ -13,6 +19,7 @@ transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
 
 TEXT = "the cat sat"
+KOREAN = " the  cat\n\t고양이가 매트에 앉았다 😀 é#"
 
 
 def gpt2(place):
@@ -76,3 +83,31 @@ def test_generation_is_the_same_there_and_back(make, auto, tmp_path):
 
 def _ids(config):
     return {name: value for name, value in config.to_dict().items() if name.endswith("_token_id")}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "byte"},
+        {"name": "sentencepiece", "pieces": 274},
+        {"name": "sentencepiece", "pieces": 300, "kind": "bpe", "normal_form": "NFD"},
+        {"name": "hugging_face_learnt", "pieces": 300, "normal_form": "NFD"},
+    ],
+)
+def test_a_tokenizer_of_ours_gives_the_same_ids_there_and_back(settings, tmp_path):
+    (tmp_path / "own.txt").write_text(f"{TEXT} on the mat. 학교에 갔다\n" * 9, "utf-8")
+    data = {"source": {"name": "text", "path": str(tmp_path / "own.txt")}, "tokenizer": settings}
+    here = Text(build(loader.Config, data, "config.data"))
+    made = convert.exported(here)
+    for name, facts in made.items():
+        (tmp_path / name).write_text(json.dumps(facts), "utf-8")
+    there = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ids = here.codec.encode(KOREAN).tolist()
+    assert there(KOREAN)["input_ids"] == ids
+    assert there.decode(ids) == here.codec.decode(ids)
+    assert there.eos_token_id == here.codec.end_of_document
+    section, why = tokenizers.find(tmp_path)
+    back = Text(build(loader.Config, {"tokenizer": section}, "config.data")).codec
+    assert (why, back.encode(KOREAN).tolist()) == ("", ids)
+    assert back.bytes_of[ids].sum() == here.codec.bytes_of[ids].sum()
+    assert back.end_of_document == here.codec.end_of_document

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lm_lab.contracts import Tokenizer
+from lm_lab.data.tokenizers import _library
 from lm_lab.types import Codec
 
 END_OF_DOCUMENT = 256
@@ -46,4 +47,4 @@ def _decode(ids: Any) -> str:
     return flat[flat < END_OF_DOCUMENT].astype(np.uint8).tobytes().decode(errors="replace")
 
 
-TOKENIZER = Tokenizer(Config, make)
+TOKENIZER = Tokenizer(Config, make, exported=lambda config, learnt: _library.of_bytes())

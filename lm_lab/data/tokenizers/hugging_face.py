@@ -2,10 +2,10 @@
 vocab.json beside merges.txt (GPT-2's).
 
 Text never becomes special tokens. A byte-level BPE (GPT-2's, LLaMA 3's, Qwen's) takes text as it
-is: Unicode normal forms that the file asks for are ignored, so that decode(encode(text)) is the
-text. The others (WordPiece, Unigram, BPE with spaces as U+2581) return normalised text, and count
-the bytes of that, with a space before each word, also the first. Needs the `tokenizers` library, an
-extra.
+is, unless `normalised` is set: normal forms that the file asks for are ignored, so that
+decode(encode(text)) is the text. The others (WordPiece, Unigram, BPE with spaces as U+2581) return
+normalised text, and count the bytes of that, with a space before each word, also the first. Needs
+the `tokenizers` library, an extra.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ import numpy as np
 from lm_lab.contracts import Tokenizer
 from lm_lab.data import extras
 from lm_lab.data.subword import as_arrays
-from lm_lab.data.tokenizers import _files, byte
+from lm_lab.data.tokenizers import _files, _library, byte
 from lm_lab.runs import reading
 from lm_lab.schema import setting
 from lm_lab.types import Codec, Encoder, UserError
@@ -39,7 +39,6 @@ ENDS = (
 MASKS = ("<mask>", "[MASK]")
 KEY = "config.data.tokenizer.tokenizer_file"
 MEND = "mend it, or fetch it again"
-SPACE = "\u2581"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +53,10 @@ class Config:
     framed: bool = setting(
         "a text begins with the special tokens that the file puts before it, as <s>", False
     )
+    normalised: bool = setting(
+        "a byte-level tokenizer applies the file's normaliser; False: texts are taken as they are",
+        False,
+    )
 
 
 class Library(NamedTuple):
@@ -67,7 +70,14 @@ class Library(NamedTuple):
 def make(config: Config, learnt: bytes = b"") -> Codec:
     """The tokenizer of the file. Raises UserError if it is missing or of an unknown kind."""
     path = Path(config.tokenizer_file)
-    return codec(_content(path), f"{KEY} {path}", config.end_token, framed=config.framed)
+    made = codec(
+        _content(path),
+        f"{KEY} {path}",
+        config.end_token,
+        framed=config.framed,
+        normalised=config.normalised,
+    )
+    return made._replace(identity=f"{made.identity}-normalised") if config.normalised else made
 
 
 def codec(
@@ -85,7 +95,7 @@ def codec(
     """
     facts, is_bytes, special, texts = _opened(content, where)
     with _said(where):
-        library = _library(facts, is_bytes and not normalised)
+        library = _opened_by_library(facts, is_bytes and not normalised)
         end = _end(special, end_token, library.end)
     # The library's decoder moves spaces around signs, so that bytes would not add up.
     by_words = facts["model"].get("type") == "WordPiece"
@@ -152,7 +162,7 @@ def _opened(content: bytes, where: str) -> tuple[dict[str, Any], bool, dict[str,
         facts = json.loads(content)
         is_bytes = _is_byte_level(facts)
         special = {t["content"]: t["id"] for t in facts.get("added_tokens") or () if t["special"]}
-        texts = _texts(facts, _letters() if is_bytes else None)
+        texts = _texts(facts, _library.letters() if is_bytes else None)
     if is_bytes:
         _files.check_bytes(where, texts.values(), byte.IN_UTF8)
     return facts, is_bytes, special, _files.texts_of_ids(where, texts)
@@ -296,23 +306,7 @@ def _of_word_piece(piece: str, goes_on: str) -> bytes:
 def _of_piece(piece: str, fallback: bool) -> bytes:
     """The text of a SentencePiece entry; <0x41> is a byte."""
     spelt = re.fullmatch(r"<0x([0-9A-F]{2})>", piece) if fallback else None
-    return bytes([int(spelt[1], 16)]) if spelt else piece.replace(SPACE, " ").encode()
-
-
-def _letters() -> dict[str, int]:
-    """The byte of each letter of a byte-level vocabulary.
-
-    Printable bytes stand for themselves; the others, in order, are the letters after Latin-1.
-    """
-    plain = [
-        *range(ord("!"), ord("~") + 1),
-        *range(ord("¡"), ord("¬") + 1),
-        *range(ord("®"), ord("ÿ") + 1),
-    ]
-    others = [value for value in range(256) if value not in plain]
-    return {chr(value): value for value in plain} | {
-        chr(256 + place): value for place, value in enumerate(others)
-    }
+    return bytes([int(spelt[1], 16)]) if spelt else piece.replace(_library.SPACE, " ").encode()
 
 
 def _end(special: dict[str, int], named: str | None, after: list[int]) -> int:
@@ -338,7 +332,7 @@ def begins_word(text: bytes) -> int:
     return 2 if inner != text else 1
 
 
-def _library(facts: dict[str, Any], as_it_is: bool) -> Library:
+def _opened_by_library(facts: dict[str, Any], as_it_is: bool) -> Library:
     """The library's tokenizer of the file, without its normaliser where text is taken as it is.
 
     Raises UserError if the library refuses it.

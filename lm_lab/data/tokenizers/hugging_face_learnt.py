@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 from lm_lab.contracts import Tokenizer
 from lm_lab.data import extras, normal_forms
-from lm_lab.data.tokenizers import hugging_face
+from lm_lab.data.tokenizers import _library, hugging_face
 from lm_lab.schema import setting
 from lm_lab.types import Codec, UserError
 
 WHERE = "config.data.tokenizer hugging_face_learnt"
-END, UNKNOWN = "<|endoftext|>", "[UNK]"
+END, UNKNOWN = _library.END, "[UNK]"
 MOST = 1_000_000
 
 
@@ -131,4 +131,6 @@ def _ordered(model: dict[str, Any]) -> dict[str, Any]:
     return model | {"vocab": {piece: number for number, piece in enumerate(names)}}
 
 
-TOKENIZER = Tokenizer(Config, make, learn)
+TOKENIZER = Tokenizer(
+    Config, make, learn, exported=lambda config, learnt: json.loads(learnt.decode())
+)

@@ -19,11 +19,10 @@ import sentencepiece
 
 from lm_lab.contracts import Tokenizer
 from lm_lab.data import normal_forms, subword
-from lm_lab.data.tokenizers import byte
+from lm_lab.data.tokenizers import _library, byte
 from lm_lab.schema import setting
 from lm_lab.types import Codec, Encoder, UserError
 
-SPACE = "\u2581"
 # Characters of a text, on average, beyond which SentencePiece is quicker with an array for each
 # text than with a list.
 LONG = 100
@@ -155,7 +154,7 @@ def written_by(processor: Any, number: int) -> bytes:
     return (
         b""
         if processor.IsUnknown(number) or processor.IsControl(number)
-        else piece.replace(SPACE, " ").encode()
+        else piece.replace(_library.SPACE, " ").encode()
     )
 
 
@@ -166,4 +165,22 @@ def begins_word(data: bytes) -> int:
     return 2 if data.startswith(b" ") else int(data[:1].isalnum() or data[:1] > b"\x7f")
 
 
-TOKENIZER = Tokenizer(Config, make, learn)
+def exported(config: Config, learnt: bytes) -> dict[str, Any]:
+    """The tokenizer.json of the same pieces, whose last id is end_of_document."""
+    processor = sentencepiece.SentencePieceProcessor(model_proto=learnt)
+    numbers = range(processor.GetPieceSize())
+    return _library.of_pieces(
+        [processor.IdToPiece(number) for number in numbers],
+        [processor.GetScore(number) for number in numbers],
+        processor.unk_id(),
+        [
+            bool(written_by(processor, number)) and not processor.IsByte(number)
+            for number in numbers
+        ],
+        bpe=config.kind == "bpe",
+        byte_fallback=config.byte_fallback,
+        normal_form=config.normal_form,
+    )
+
+
+TOKENIZER = Tokenizer(Config, make, learn, exported=exported)

@@ -19,7 +19,8 @@ import sentencepiece
 from lm_lab.contracts import Tokenizer
 from lm_lab.data.subword import as_arrays
 from lm_lab.data.tokenizers import _files, byte
-from lm_lab.data.tokenizers.sentencepiece import SPACE, begins_word, encode_batch, written_by
+from lm_lab.data.tokenizers._library import SPACE
+from lm_lab.data.tokenizers.sentencepiece import begins_word, encode_batch, written_by
 from lm_lab.runs import reading
 from lm_lab.schema import setting
 from lm_lab.types import Codec, Encoder, UserError
