@@ -62,6 +62,7 @@ def load(path: str) -> ConfigDict:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's file raises is the user's to mend
         raise UserError(
             f"config: {name}{_line(file, error)} fails: {type(error).__name__}: {error}"
+            + ("; put its folder on PYTHONPATH" if isinstance(error, ModuleNotFoundError) else "")
         ) from None
     if not isinstance(config, ConfigDict):
         raise UserError(

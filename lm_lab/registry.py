@@ -157,9 +157,11 @@ def _module(kind: str, name: str, where: str) -> ModuleType:
         if name not in names(kind):
             raise UserError(f"{where}: no {kind} named {name!r}; {suggest(name, names(kind))}")
         return importlib.import_module(_path(kind, name))
+    if name.startswith("."):
+        raise UserError(f"{where}: cannot import {name!r}, a relative name; give the whole path")
     try:
         return importlib.import_module(_path(kind, name))
-    except (ModuleNotFoundError, TypeError) as error:  # TypeError: a relative name
+    except ModuleNotFoundError as error:
         raise UserError(
             f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH"
         ) from None

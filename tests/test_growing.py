@@ -62,6 +62,7 @@ MODELS = {
         "has FAMILY, which is a dict, not a Family",
     ),
     "open settings": (("(frozen=True)", ""), "has a Config that is no frozen dataclass"),
+    "no vocab": (("    vocab: ", "    rows: "), "has a Config without `vocab`"),
     "broken": (
         ("class Model(", "flx\nclass Model("),
         "fails as it is imported: NameError: name 'flx' is not defined",
@@ -85,6 +86,11 @@ OBJECTIVES = {
         ("causal.loss)", "lambda *_: {'nll': 0.0})"),
         "its loss gives no 'weight'",
     ),
+    "a number alone": (("causal.loss)", "lambda *_: 0.0)"), "its loss gives a float, not a dict"),
+    "no sums": (
+        ("causal.loss)", "lambda logits, _: {'nll': logits.sum(-1), 'weight': 1.0})"),
+        "its loss gives 'nll' of shape (",
+    ),
     "no Batch": (
         ("batch._replace", "dict"),
         "has a prepare that gives a dict, not a lm_lab.types.Batch",
@@ -104,6 +110,7 @@ TOKENIZERS = {
         ("byte.encode(text.lower())", "[300]"),
         "gives id 300, outside its vocabulary of 257",
     ),
+    "words": (("byte.encode(text.lower())", "['a']"), "gives ids of dtype <U"),
 }
 SOURCES = {
     "no SOURCE": (("SOURCE =", "SOUCE ="), "has no SOURCE = Source(...)"),

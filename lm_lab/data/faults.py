@@ -49,7 +49,8 @@ class Decoder:
                 raise fault(
                     self.key,
                     f"{where} is not UTF-8 (byte 0x{byte:02x} at offset {error.start}); convert it "
-                    "with iconv -t UTF-8, or set config.data.source.errors to replace or skip",
+                    "with iconv -f CP949 -t UTF-8 (or from what it is), or set "
+                    "config.data.source.errors to replace or skip",
                 ) from None
         self.count += 1
         self.first = self.first or where

@@ -222,7 +222,11 @@ def _listed(document: Document, facts: Facts, file: str, places: list[int]) -> s
 
 
 def _checked(ids: np.ndarray, tokenizer: Codec) -> np.ndarray:
-    """The ids. Raises UserError for one outside the vocabulary."""
+    """The ids. Raises UserError for what is no whole number, or outside the vocabulary."""
+    if not np.issubdtype(ids.dtype, np.integer):
+        raise UserError(
+            f"config.data.tokenizer gives ids of dtype {ids.dtype}, not whole numbers; mend it"
+        )
     if ids.min() < 0 or ids.max() >= tokenizer.vocab:
         wrong = ids[(ids < 0) | (ids >= tokenizer.vocab)][0]
         raise UserError(

@@ -72,9 +72,19 @@ def gradients(
 
 
 def _check_sums(sums: Sums) -> None:
+    if not isinstance(sums, Mapping):
+        raise UserError(
+            f"config.objective.name: its loss gives a {type(sums).__name__}, not a dict of sums; "
+            'return {"nll": ..., "weight": ...}'
+        )
     for name in ("nll", "weight"):
         if name not in sums:
             raise UserError(f"config.objective.name: its loss gives no {name!r}; return it too")
+        if shape := jnp.shape(sums[name]):
+            raise UserError(
+                f"config.objective.name: its loss gives {name!r} of shape {shape}, not a number; "
+                "return its sum"
+            )
 
 
 def _penalty(sown: PyTree, batch: Batch) -> Array:

@@ -44,7 +44,7 @@ def column(name: str, first: list[str], reading: Reading, path: Path) -> int:
         return first.index(name)
     if name.isdecimal() and int(name) > 0:
         return int(name) - 1
-    hint = f"its columns: {', '.join(first)}"
+    hint = f"its columns: {', '.join(first)}; name one of them"
     if not reading.header:
         hint = "the file has no header, give a number from 1"
     raise fault(reading.key, f"{path} has no column {name!r}; {hint}")

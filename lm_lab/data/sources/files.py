@@ -101,7 +101,8 @@ def _located(config: Config, key: str, given: Given) -> tuple[list[Format], list
         raise fault(
             key,
             f"{given!r} holds files of several formats ({', '.join(sorted(set(names)))}); choose "
-            "with config.data.source.format, or name files by a glob",
+            "with config.data.source.format, name files by a glob, or make each format a source of "
+            "a mixture (config.data.sources)",
         )
     return [formats_by_name[name] for name in names], matches
 
