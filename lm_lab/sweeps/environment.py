@@ -27,7 +27,7 @@ def worker_environment() -> dict[str, Any]:
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or ["it says nothing"]
         raise UserError(
-            f"a process of {sys.executable} does not start: {lines[-1]}; check the installation and "
-            "JAX_PLATFORMS"
+            f"a process of {sys.executable} does not start: {lines[-1]}; check the installation "
+            "and JAX_PLATFORMS"
         )
     return json.loads(answer.stdout.splitlines()[-1])
