@@ -62,7 +62,6 @@ MODELS = {
         "has FAMILY, which is a dict, not a Family",
     ),
     "open settings": (("(frozen=True)", ""), "has a Config that is no frozen dataclass"),
-    "no vocab": (("    vocab: ", "    rows: "), "has a Config without `vocab`"),
     "broken": (
         ("class Model(", "flx\nclass Model("),
         "fails as it is imported: NameError: name 'flx' is not defined",

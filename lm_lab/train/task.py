@@ -332,11 +332,6 @@ def _with_vocabulary(
     the ids that the objective adds.
     """
     added = kind.special_ids(experiment.objective.settings, experiment.data.length, vocabulary)
-    if "vocab" not in values["model"]:
-        raise UserError(
-            f"config.model.family: {experiment.model.name!r} has a Config without `vocab`, the rows "
-            "of its embedding, which the tokenizer decides; add the field, with the default None"
-        )
     least, given = vocabulary.size + added, values["model"]["vocab"]
     if given is None:
         settings = dataclasses.replace(experiment.model.settings, vocab=least)

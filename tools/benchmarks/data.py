@@ -32,9 +32,9 @@ from lm_lab.data.documents import Corpus
 from lm_lab.data.loader import Split
 from lm_lab.data.sources import jsonl
 from lm_lab.data.tokenizers import (
+    _library,
     byte,
     characters,
-    hugging_face,
     hugging_face_learnt,
     sentencepiece,
     tiktoken,
@@ -130,7 +130,7 @@ def encoding(texts: list[str], count: int, rounds: int) -> Iterator[Row]:
 
 def ranks_of(learnt: bytes) -> bytes:
     """A byte-level BPE's tokenizer.json as a .tiktoken file, without its special token."""
-    vocab, letters = json.loads(learnt)["model"]["vocab"], hugging_face._letters()
+    vocab, letters = json.loads(learnt)["model"]["vocab"], _library.letters()
     pieces = [piece for piece in sorted(vocab, key=vocab.get) if set(piece) <= letters.keys()]
     pieces = [piece for piece in pieces if piece != hugging_face_learnt.END]
     texts = (bytes(letters[letter] for letter in piece) for piece in pieces)
