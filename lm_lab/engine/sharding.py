@@ -1,7 +1,7 @@
 """The one place that knows meshes: their axes, what lies where, and how arrays get there."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -154,9 +154,7 @@ def pinned(config: Config, boxed: PyTree, kind: str) -> Callable[[PyTree], PyTre
     """
     if not config.zero:
         return None
-    specs = placement.specs(
-        placement.places(boxed, placement.rules(config.zero, kind), config.sizes)
-    )
+    specs = _specs(boxed, config.zero, kind, config.sizes)
 
     def place(tree: PyTree) -> PyTree:
         if jax.sharding.get_abstract_mesh().empty:  # traced alone, as where FLOPs are counted
@@ -173,14 +171,6 @@ def whole_gradient_axes(config: Config) -> tuple[str, ...]:
     split = config.zero >= placement.GRADIENTS
     axes = ("replica",) if split else ("replica", "data")
     return tuple(axis for axis in axes if config.sizes[axis] > 1)
-
-
-def gradient_shardings(mesh: Mesh, boxed: PyTree, zero: int = 0) -> PyTree:
-    """A NamedSharding for the gradient of each parameter, abstract and boxed, at a stage of
-    ZeRO.
-    """
-    placed = placement.places(boxed, placement.rules(zero, "gradients"), mesh.shape)
-    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), placement.specs(placed))
 
 
 def of_rows(leaf: Any) -> nn.LogicallyPartitioned:
@@ -200,10 +190,16 @@ def state_shardings(mesh: Mesh, boxed: TrainState, zero: int = 0) -> TrainState:
     )
 
 
-def params_shardings(mesh: Mesh, boxed: PyTree, zero: int = 0) -> PyTree:
-    """A NamedSharding for each parameter of an abstract, boxed tree, as `state_shardings`."""
-    placed = placement.places(boxed, placement.rules(zero, "parameters"), mesh.shape)
-    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), placement.specs(placed))
+def params_shardings(mesh: Mesh, boxed: PyTree, zero: int = 0, kind: str = "parameters") -> PyTree:
+    """A NamedSharding for each leaf of an abstract, boxed tree of "parameters" or their
+    "gradients", as `state_shardings`.
+    """
+    specs = _specs(boxed, zero, kind, mesh.shape)
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+
+
+def _specs(boxed: PyTree, zero: int, kind: str, sizes: Mapping[str, int]) -> PyTree:
+    return placement.specs(placement.places(boxed, placement.rules(zero, kind), sizes))
 
 
 def population_shardings(placed: TrainState, slots: Slots) -> TrainState:

@@ -110,14 +110,17 @@ def by_rows(function: Callable[..., Array], x: PyTree, *shared: PyTree) -> Array
     rows = len(jax.tree.leaves(x)[0])
     if not axes or rows % devices_along(axes):
         return function(x, *shared)
-    each = jax.shard_map(
-        function,
-        in_specs=(P(axes), *[P()] * len(shared)),
-        out_specs=P(axes),
-        axis_names={*axes, *_vmapped()},
-        check_vma=False,
-    )
+    each = _per_device(function, axes, (P(axes), *[P()] * len(shared)), P(axes))
     return each(x, *shared)
+
+
+def _per_device(
+    function: Callable[..., Any], axes: tuple[str, ...], ins: tuple[P, ...], outs: P | tuple[P, ...]
+) -> Callable[..., Any]:
+    """The function on each device's part of arrays that these axes of the mesh split."""
+    # The axes of vmaps too, whose parts of an array must be known here.
+    names = {*axes, *_vmapped()}
+    return jax.shard_map(function, in_specs=ins, out_specs=outs, axis_names=names, check_vma=False)
 
 
 # (what parts share, start, the tokens [B L ...]) -> (outputs [B L ...], end)
@@ -149,12 +152,6 @@ def along_length(
         own = jnp.stack(begins[:-1])[lax.axis_index(axis)]
         return scan(shared, own, *tokens)[0], begins[-1]
 
-    along = jax.shard_map(
-        local,
-        in_specs=(P(), P(), *[P(None, axis)] * len(tokens)),
-        out_specs=(P(None, axis), P()),
-        # those of vmaps too, whose parts of an array must be known here
-        axis_names={axis, *_vmapped()},
-        check_vma=False,
-    )
+    split = P(None, axis)
+    along = _per_device(local, (axis,), (P(), P(), *[split] * len(tokens)), (split, P()))
     return along(shared, start, *tokens)

@@ -19,7 +19,7 @@ def worker_environment() -> dict[str, Any]:
     """The environment, as a run records it, with the command line of this process.
 
     A process of its own finds it, because a launcher that used an accelerator itself would take
-    memory from the workers. Raises UserError where JAX does not start.
+    memory from the workers. Raises UserError where lm_lab or JAX does not start.
     """
     answer = subprocess.run(
         [sys.executable, "-P", "-c", SCRIPT, *sys.argv], capture_output=True, text=True, check=False
@@ -27,6 +27,7 @@ def worker_environment() -> dict[str, Any]:
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or ["it says nothing"]
         raise UserError(
-            f"JAX does not start here: {lines[-1]}; check JAX_PLATFORMS and the installation"
+            f"a process of {sys.executable} does not start: {lines[-1]}; check the installation "
+            "and JAX_PLATFORMS"
         )
     return json.loads(answer.stdout.splitlines()[-1])

@@ -56,7 +56,7 @@ def plan(task: Task) -> Plan:
 
 def _state_bytes(laid: Layout, task: Task) -> dict[str, int]:
     state, zero = laid.abstract, task.experiment.mesh.zero
-    places = sharding.gradient_shardings(laid.mesh, laid.program.state.params, zero)
+    places = sharding.params_shardings(laid.mesh, laid.program.state.params, zero, "gradients")
     gradients = sharding.abstract(state.params, places)
     return memory.state_bytes(state.params, state.opt_state, state.slots, gradients)
 
@@ -79,14 +79,14 @@ def largest_batch(task_of: TaskOf, changes: dict[str, Any], memory_bytes: float)
         call = memory.compiled_memory(lay_out([task], check_memory=False).compile_step(task))
         return None if call is None else call.peak
 
-    def fits(few: int, low: float, more: int, high: float | None) -> int | None:
-        if high is None or high <= low:
+    few, low, more, promised = 1, peak(1), 2, 0
+    for _ in range(2):
+        high = peak(more)
+        if low is None or high is None or high <= low:
             return None
-        return max(0, math.floor(few + (more - few) * (memory_bytes - low) / (high - low)))
-
-    one, two = peak(1), peak(2)
-    units = None if one is None or two is None else fits(1, one, 2, two)
-    if units is not None and two is not None and units > 2:
-        nearer = fits(2, two, units, peak(units))
-        units = units if nearer is None else nearer
-    return None if units is None else units * unit
+        room = (memory_bytes - low) / (high - low)
+        promised = max(0, math.floor(few + (more - few) * room))
+        if promised <= 2:
+            break
+        few, low, more = more, high, promised
+    return promised * unit

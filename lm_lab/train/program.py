@@ -197,9 +197,7 @@ def _accumulated(gradient: Gradients, experiment: Experiment) -> Gradients:
     mesh, train = experiment.mesh, experiment.train
     parts, axes = train.microbatches or 1, sharding.whole_gradient_axes(mesh)
     loops = parts > 1 or mesh.pipeline > 1 or train.loss_chunk is not None
-    if not (loops and axes):
-        return accumulate(gradient, parts)
-    return summed_last(gradient, parts, axes)
+    return summed_last(gradient, parts, axes) if loops else accumulate(gradient, parts)
 
 
 def _roles(task: Task, trained: PyTree) -> PyTree:

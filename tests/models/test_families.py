@@ -182,7 +182,7 @@ def gradient(family, changes, mesh=None, **how):
     boxed = jax.eval_shape(lambda: model.init(jax.random.key(0), given)["params"])
     with sharding.use(mesh):
         rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
-        placed = (sharding.gradient_shardings(mesh, boxed), rows)
+        placed = (sharding.params_shardings(mesh, boxed), rows)
         shared = run(in_shardings=placed)(params, given)
     return without_key_biases(shared)
 

@@ -25,6 +25,6 @@ def test_the_environment_is_this_process_s(tmp_path, monkeypatch):
 def test_a_machine_without_its_device_is_one_line(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
     with pytest.raises(
-        UserError, match=r"JAX does not start here: .*nonsense.*; check JAX_PLATFORMS"
+        UserError, match=r"does not start: .*nonsense.*; check the installation and JAX_PLATFORMS"
     ):
         worker_environment()

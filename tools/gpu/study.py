@@ -3,6 +3,7 @@ its seconds, its figure and its page. Its runs stay in build/, where the same pa
 """
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -41,7 +42,10 @@ def run(setting: Setting, left: float) -> Iterator[Row]:
     """
     folder = ROOT / "build" / f"isoflop_{extent(setting)}"
     begin, stopped = time.monotonic(), ""
-    process = subprocess.Popen(command(setting, folder), cwd=ROOT)
+    # Where nothing is installed, workers too find the package here.
+    paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    process = subprocess.Popen(command(setting, folder), cwd=ROOT, env=environment)
     try:
         code = process.wait(max(1.0, left - TO_STOP))
     except subprocess.TimeoutExpired:
