@@ -165,11 +165,12 @@ def pinned(config: Config, boxed: PyTree, kind: str) -> Callable[[PyTree], PyTre
 
 
 def whole_gradient_axes(config: Config) -> tuple[str, ...]:
-    """The axes that split the rows of a batch, and along which each device has whole gradients: a
-    loop over parts of the batch can leave the sum over them to its end.
+    """The axes of several devices that split the rows of a batch, and along which each device has
+    whole gradients: a loop over parts of the batch can leave the sum over them to its end.
     """
     split = config.zero >= placement.GRADIENTS
-    return tuple(axis for axis in ("replica", "data") if not (split and axis == "data"))
+    axes = ("replica",) if split else ("replica", "data")
+    return tuple(axis for axis in axes if config.sizes[axis] > 1)
 
 
 def of_rows(leaf: Any) -> nn.LogicallyPartitioned:

@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.feed_forward import ACTIVATIONS, GATED, GATES, Activation
 from lm_lab.nn.linear import PRODUCT, Kernels, Linear
-from lm_lab.nn.splits import from_experts, is_split, to_experts
+from lm_lab.nn.splits import by_rows, from_experts, is_split, to_experts
 from lm_lab.types import UserError
 
 Grouping = Literal["auto", "ragged", "blocks"]
@@ -67,7 +67,7 @@ class Experts(nn.Module):
                 "config.mesh.fsdp"
             )
         if mixture.capacity_factor is None or is_decoding(self):
-            y = _dropless(feed_forward, x_BLD, chosen_BLk, mixture)
+            y = _dropless_by_rows(feed_forward, x_BLD, chosen_BLk, mixture)
         else:
             y = _within_capacity(feed_forward, x_BLD, chosen_BLk, real_BL, mixture)
         return (y * gates_BLk[..., None].astype(y.dtype)).sum(2)
@@ -128,6 +128,18 @@ def load_balancing_loss(router_probs_BLE: Array, chosen_BLk: Array, real_BL: Arr
     choices_BLE = (chosen_BLk[..., None] == jnp.arange(experts)).sum(2).astype(jnp.float32)
     share_BE = (choices_BLE * real_BL1).sum(1) / (count_B1 * chosen_BLk.shape[-1])
     return experts * (share_BE * (router_probs_BLE * real_BL1).sum(1) / count_B1).sum(-1)
+
+
+def _dropless_by_rows(
+    feed_forward: FeedForwards, x_BLD: Array, chosen_BLk: Array, mixture: Mixture
+) -> Array:
+    """`_dropless` of the rows that each device has, whose choices it sorts alone."""
+    up, gate, down, activation = feed_forward
+
+    def of_rows(rows: tuple[Array, Array], kernels: tuple[Array, Array | None, Array]) -> Array:
+        return _dropless(FeedForwards(*kernels, activation), *rows, mixture)
+
+    return by_rows(of_rows, (x_BLD, chosen_BLk), (up, gate, down))
 
 
 def _dropless(

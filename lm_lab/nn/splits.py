@@ -100,13 +100,15 @@ def _vmapped() -> set[str]:
     return {axis for axis in names if devices_along((axis,)) > 1}
 
 
-def by_rows(function: Callable[..., Array], x: Array, *shared: Array) -> Array:
-    """function(x [B ...], what rows share) -> [B ...] of the rows that each device has. For calls
-    into libraries, which XLA cannot divide: it would gather all rows on every device.
+def by_rows(function: Callable[..., Array], x: PyTree, *shared: PyTree) -> Array:
+    """function(x, arrays [B ...]; what rows share) -> [B ...] of the rows that each device has. For
+    what XLA cannot divide, calls into libraries and sorting: it would move rows between devices.
+    Rows that devices do not divide stay together.
     """
     axes = _names(dict(nn.get_logical_axis_rules()).get("batch"))
     axes = tuple(axis for axis in axes if devices_along((axis,)) > 1)
-    if not axes:
+    rows = len(jax.tree.leaves(x)[0])
+    if not axes or rows % devices_along(axes):
         return function(x, *shared)
     each = _per_device(function, axes, (P(axes), *[P()] * len(shared)), P(axes))
     return each(x, *shared)

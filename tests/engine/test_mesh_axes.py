@@ -136,7 +136,8 @@ HYBRID = {
         "width": WIDTH,
         "depth": 2,
         "heads": 2,
-    }
+    },
+    "train.microbatches": 2,  # rows in groups of devices beside parts of the length
 }
 MODELS = {"decoder": {"model.depth": 1}, "mamba": MAMBA, "hybrid": HYBRID, "experts": EXPERTS}
 SPLIT = [  # mamba: beside a population, in test_mesh_pairs.py

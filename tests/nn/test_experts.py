@@ -2,7 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
+from lm_lab.compute.collectives import collectives
+from lm_lab.engine import sharding
 from lm_lab.engine.sharding import unbox
 from lm_lab.nn.experts import Experts, Mixture, load_balancing_loss
 from lm_lab.nn.feed_forward import FeedForward
@@ -156,3 +160,22 @@ def test_the_loss_is_sown_for_every_row():
     assert (
         distance(applied(module, params, real=REAL), y) < ROUNDING
     )  # and nowhere, where nobody asks
+
+
+@pytest.mark.skipif(jax.device_count() < 2, reason="needs two of the suite's virtual devices")
+def test_devices_that_split_rows_take_every_token_of_their_own_and_send_the_gradient_alone():
+    module = layer(kernel="blocks")
+    params = params_of(module)
+
+    def gradient(params, x):
+        return jax.grad(lambda params: (module.apply({"params": params}, x) ** 2).sum())(params)
+
+    mesh = sharding.make_mesh(sharding.Config(data=2))
+    whole, rows = NamedSharding(mesh, P()), sharding.rows_sharding(mesh)
+    with sharding.use(mesh):
+        split = jax.jit(gradient, in_shardings=(whole, rows), out_shardings=whole)
+        step = split.lower(params, X).compile()
+    found = step(*jax.device_put((params, X), (whole, rows)))
+    assert distance(found, jax.jit(gradient)(params, X)) < ROUNDING
+    sent = collectives(step.as_text() or "")["all-reduce"].sent
+    assert sent == sum(leaf.nbytes for leaf in jax.tree.leaves(params))  # a ring of two sends each
