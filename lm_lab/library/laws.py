@@ -296,9 +296,7 @@ def _table_of(
     """The table that a law of another form is fitted to; a law of losses or accuracies is given the
     best of each condition, one of optima or envelopes every row.
     """
-    read = make_table(
-        source, columns, needed=form.needs, rows=rows, where=where, counted=counted
-    )
+    read = make_table(source, columns, needed=form.needs, rows=rows, where=where, counted=counted)
     if form.target not in ("loss", "accuracy"):
         return read
     inputs = [name for name in (*form.needs, *form.optional) if name not in (form.target, "runs")]
