@@ -305,6 +305,7 @@ class Scores(NamedTuple):
 
     statistics: Mapping[str, np.ndarray]  # by name, [documents ...]
     metrics: Callable[[Mapping[str, np.ndarray]], dict[str, float]]
+    of: str = "documents"  # what is resampled, where it is less than a document
 
     @property
     def values(self) -> dict[str, float]:

@@ -17,7 +17,8 @@
 
 Without the last seven, the metrics replace those in result.json if the run has ended. With them
 nothing is written, and the training data need not exist, but for --whole. Brackets are 95 %
-intervals by the bootstrap over documents; two runs are drawn in pairs. Names of tasks: {names}.
+intervals by the bootstrap over documents (or lines, or stretches of text, as the line then says);
+two runs are drawn in pairs. Names of tasks: {names}.
 """
 
 from collections.abc import Mapping

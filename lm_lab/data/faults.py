@@ -7,6 +7,7 @@ from typing import Literal
 from lm_lab.types import UserError
 
 Errors = Literal["refuse", "replace", "skip"]
+LATEST = 4096  # places, more than the rows of a table that are read column by column
 ERRORS = "bytes that are not UTF-8: refuse or replace them (by U+FFFD), or skip the record"
 
 
@@ -30,12 +31,14 @@ def say_once(message: str) -> None:
 
 
 class Decoder:
-    """Decodes UTF-8; counts bytes that are not UTF-8, and handles them as `errors` says."""
+    """Decodes UTF-8; counts records with bytes that are not UTF-8, and handles them as `errors`
+    says."""
 
     def __init__(self, errors: Errors = "refuse", key: str = "path") -> None:
         """`key` names the setting in errors."""
         self.errors, self.key = errors, key
         self.count, self.first = 0, ""
+        self._latest: dict[str, None] = {}  # places of records, whose fields may come apart
 
     def decode(self, data: bytes, where: str) -> str | None:
         """The text; None where it is to be left out. Raises UserError with `where` and the offset
@@ -52,7 +55,11 @@ class Decoder:
                     "with iconv -f CP949 -t UTF-8 (or from what it is), or set "
                     "config.data.source.errors to replace or skip",
                 ) from None
-        self.count += 1
+        if where not in self._latest:
+            self.count += 1
+            self._latest[where] = None
+            if len(self._latest) > LATEST:
+                del self._latest[next(iter(self._latest))]
         self.first = self.first or where
         return data.decode(errors="replace") if self.errors == "replace" else None
 

@@ -52,7 +52,7 @@ def differences(
     counts = documents(one.statistics), documents(other.statistics)
     if counts[0] != counts[1]:
         raise UserError(
-            f"the two runs scored {counts[0]} and {counts[1]} documents, and only the same ones "
+            f"the two runs scored {counts[0]} and {counts[1]} {one.of}, and only the same ones "
             "can be compared; give both the same texts"
         )
     values, others = one.values, other.values

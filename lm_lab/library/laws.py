@@ -267,16 +267,17 @@ def fit(
     spread = {"level": level, "draws": resamples, "seed": seed}
     values = {"held_out_budget": held_out_budget, "predictor": predictor, **spread}
     settings = build(Settings, values, "fit")
-    source, where, known = _columns_of(table)
-    columns = {**known, **(columns or {})}
+    source, where, loss_unit = _columns_of(table)
+    known = {"loss": f"loss:nats/{loss_unit}"} if loss_unit else {}
+    columns, is_sweep = {**known, **(columns or {})}, loss_unit is not None
     if law != ISOFLOP:
         if held_out_budget is not None:
             raise UserError(f"held_out_budget is read with law={ISOFLOP!r} alone; leave it out")
         form = read_form(law)
-        reduced = _table_of(form, source, columns, rows, where)
+        reduced = _table_of(form, source, columns, rows, where, counted=is_sweep)
         found = form.fit(reduced, level, resamples, seed)
         return FormLaw(reduced, form, found, Path(where).name, level)
-    read = make_table(source, columns, rows=rows, where=where)
+    read = make_table(source, columns, rows=rows, where=where, counted=is_sweep)
     results = analyse(tables.rows_of(read), settings)
     cautions = (*read.cautions, *results.analysis.cautions)
     analysis = replace(results.analysis, cautions=cautions)
@@ -289,11 +290,13 @@ def _table_of(
     columns: Mapping[str, str],
     rows: Mapping[str, str] | None,
     where: str,
+    *,
+    counted: bool,
 ) -> Table:
     """The table that a law of another form is fitted to; a law of losses or accuracies is given the
     best of each condition, one of optima or envelopes every row.
     """
-    read = make_table(source, columns, needed=form.needs, rows=rows, where=where)
+    read = make_table(source, columns, needed=form.needs, rows=rows, where=where, counted=counted)
     if form.target not in ("loss", "accuracy"):
         return read
     inputs = [name for name in (*form.needs, *form.optional) if name not in (form.target, "runs")]
@@ -308,9 +311,9 @@ def read_form(name: str) -> Form:
     return registry.load_value(FORMS, "FORM", Form, name, "law")
 
 
-def _columns_of(table: Source) -> tuple[Columns, str, dict[str, str]]:
-    """(the columns of a table, its name, columns whose unit their names do not say): of a sweep's
-    directory, or of what `read_columns` takes.
+def _columns_of(table: Source) -> tuple[Columns, str, str | None]:
+    """(the columns of a table, its name, of a sweep's directory what a loss is of: token or byte):
+    of such a directory, or of what `read_columns` takes.
     """
     if isinstance(table, str | Path):
         directory = Path(table).expanduser()
@@ -318,5 +321,5 @@ def _columns_of(table: Source) -> tuple[Columns, str, dict[str, str]]:
             sweep = read_sweep(directory)
             rows = sweeps.rows_of(sweep.runs, directory)
             columns = {key: [row.get(key) for row in rows] for key in rows[0]}
-            return columns, str(directory), {"loss": f"loss:nats/{sweep.loss_unit}"}
-    return *read_columns(table), {}
+            return columns, str(directory), sweep.loss_unit
+    return *read_columns(table), None

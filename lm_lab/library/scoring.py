@@ -77,7 +77,7 @@ def lines(label: str, scores: Scores) -> list[str]:
     """A line for each metric, with its interval over documents."""
     count = bootstrap.documents(scores.statistics)
     return [
-        f"{label} {metric} {shown(estimate)} of {count:,} documents"
+        f"{label} {metric} {shown(estimate)} of {count:,} {scores.of}"
         for metric, estimate in bootstrap.intervals(scores).items()
     ]
 

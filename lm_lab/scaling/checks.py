@@ -5,7 +5,7 @@ that look like perplexities.
 import ast
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,9 +60,14 @@ def check_values(columns: Mapping[str, Array], names: Sequence[str], where: str)
             )
 
 
-def check_units(columns: Mapping[str, Array], origins: Mapping[str, str], where: str) -> None:
+def check_units(
+    columns: Mapping[str, Array],
+    origins: Mapping[str, str],
+    where: str,
+    stated: Collection[str] = (),
+) -> None:
     """Raises UserError where sizes, tokens and FLOPs cannot be in the units that were read, and
-    says which is likely.
+    says which is likely. Few parameters or tokens are doubted where their unit was not `stated`.
     """
     params, tokens, flops = (columns.get(name) for name in ("params", "tokens", "flops"))
     if params is None or tokens is None or flops is None:
@@ -79,12 +84,13 @@ def check_units(columns: Mapping[str, Array], origins: Mapping[str, str], where:
             f"{origins['params']}; tokens from {origins['tokens']}; flops from "
             f"{origins['flops']}); give the unit that is not 1, as in columns {remedy}"
         )
-    if size < 100 or data < 1e4:
-        name, value = ("params", size) if size < 100 else ("tokens", data)
-        raise UserError(
-            f"{where}: {name} (from {origins[name]}) are about {value:.3g}: in millions or "
-            f"billions? give the unit, as in columns {name}=NAME:billions"
-        )
+    for name, value, least in (("params", size, 100), ("tokens", data, 1e4)):
+        if value < least and name not in stated:
+            raise UserError(
+                f"{where}: {name} (from {origins[name]}) are about {value:.3g}: in millions or "
+                f"billions? give the unit, as in columns {name}=NAME:billions, or {name}=NAME:1e0 "
+                "for none"
+            )
     if not 1e-4 <= data / size <= 1e6:
         name = "tokens" if data < size else "params"
         raise UserError(

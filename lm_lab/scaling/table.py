@@ -76,10 +76,12 @@ def make_table(
     needed: Sequence[str] = ("params", "tokens", "loss"),
     rows: Mapping[str, str] | None = None,
     where: str = "table",
+    counted: bool = False,
 ) -> Table:
     """Reads a table's columns, found by their usual names or by `chosen` (columns.choose).
 
     rows      the values that these columns of the table must have: other rows are no part of it
+    counted   whether sizes, tokens and FLOPs are known to be plain numbers, as those of a sweep
     Where they are absent, C is 6 N D, D is C / (6 N), N is C / (6 D) and a share of errors is one
     less that of right answers; `origins` says so. A row that lacks a needed number is left out with
     a caution. Raises UserError, one line that begins with `where`, for what cannot be read, is
@@ -105,6 +107,9 @@ def make_table(
         ordered, names, settings, origins, _metrics(source, choices, texts), _unit(choices)
     )
     table = _whole(_with_status(table, source), needed, where)
+    if not counted:
+        stated = {name for name, choice in choices.items() if choice.unit}
+        checks.check_units(table.columns, table.origins, where, stated)
     if "loss" not in choices:
         return table
     doubts = checks.perplexity_cautions(table, choices["loss"].source, _vocab(source))
@@ -273,7 +278,6 @@ def _whole(table: Table, needed: Sequence[str], where: str) -> Table:
     )
     complete = replace(table.where(present), cautions=cautions)
     checks.check_values(complete.columns, complete.names, where)
-    checks.check_units(complete.columns, complete.origins, where)
     return complete
 
 

@@ -59,15 +59,27 @@ def _of_stream(run: TextRun, program: Any, split: Split, params: PyTree) -> Scor
     alone = split.isolate_documents or run.kind.pseudo_likelihood
     texts = _cut(tokens, stops) if alone else iter([tokens])
     nats = np.concatenate([score.nats for score in token_scores(run, program, params, texts)])
-    if len(stops) < FEWEST:
-        stops = np.unique(np.linspace(0, len(tokens), STRETCHES + 1).astype(np.int64))[1:]
+    bytes_of_tokens = split.bytes_of[np.asarray(tokens)].astype(np.float64)
+    few = len(stops) < FEWEST
+    if few:
+        stops = _stretches(bytes_of_tokens)
     begins = np.concatenate([[0], stops[:-1]])
     statistics = {
         "nll": -np.add.reduceat(nats.astype(np.float64), begins),
         "weight": np.diff(stops, prepend=0).astype(np.float64),
-        "bytes": np.add.reduceat(split.bytes_of[np.asarray(tokens)].astype(np.float64), begins),
+        "bytes": np.add.reduceat(bytes_of_tokens, begins),
     }
-    return Scores(statistics, partial(rates, "pseudo_" if run.kind.pseudo_likelihood else ""))
+    metrics = partial(rates, "pseudo_" if run.kind.pseudo_likelihood else "")
+    return Scores(statistics, metrics, "stretches of text" if few else "documents")
+
+
+def _stretches(bytes_of_tokens: np.ndarray) -> np.ndarray:
+    """Where stretches of the text end, in tokens: after equal parts of its bytes, so that those of
+    another tokenizer are of the same text, and can be paired.
+    """
+    ends = np.cumsum(bytes_of_tokens)
+    parts = np.linspace(0, ends[-1], STRETCHES + 1)[1:-1]
+    return np.unique(np.append(np.searchsorted(ends, parts) + 1, len(ends)))
 
 
 def _cut(tokens: np.ndarray, stops: np.ndarray) -> Iterator[np.ndarray]:

@@ -49,6 +49,14 @@ def test_bits_per_byte_are_nats_a_byte():
     assert "loss" in read({"N": N, "D": D, "bpb": [1, 1, 1], "loss": L}).origins["loss"]
 
 
+def test_few_tokens_are_doubted_unless_their_unit_is_known():
+    tiny = {"N": [1e3, 4e3], "D": [4e3, 8e3], "loss": [3.5, 3.1]}
+    with pytest.raises(UserError, match="tokens=NAME:1e0"):
+        read(tiny)
+    for known in ({"chosen": {"tokens": "D:1e0"}}, {"counted": True}):
+        assert read(tiny, **known)["tokens"].tolist() == [4e3, 8e3]
+
+
 def test_tokens_follow_from_compute():
     table = read({"N": ["100M", "400M", "1.6B"], "C": 6 * np.array(N) * D, "loss": L})
     np.testing.assert_allclose(table["tokens"], D)

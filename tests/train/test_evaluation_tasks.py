@@ -196,3 +196,13 @@ def test_records_are_scored_one_by_one(tmp_path):
     records = len(task.dataset.heldout.records.offsets)
     assert bootstrap.documents(scores.statistics) == records
     assert set(scores.values) == {"nll", "accuracy"}
+
+
+def test_stretches_of_two_tokenizers_are_of_the_same_text():
+    by_bytes, by_words = np.ones(1000), np.tile([1.0, 4.0, 0.0, 5.0], 100)
+    one, other = heldout._stretches(by_bytes), heldout._stretches(by_words)
+    assert len(one) == len(other) == heldout.STRETCHES
+    assert one[-1] == 1000
+    assert other[-1] == 400
+    ends = np.cumsum(by_words)[other - 1]  # none is further than a token from its place
+    assert (np.abs(ends - np.cumsum(by_bytes)[one - 1]) < 5).all()

@@ -70,17 +70,21 @@ def _split(path: Path, reading: Reading, separator: str) -> Iterator[tuple[int, 
 def _quoted(path: Path, reading: Reading, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Rows whose quoted fields may hold line ends; the number is that of their last line."""
     last, skipped = 0, False
+    decoder = reading.decoder
+    before = decoder.count  # the row's lines count as one record
 
     def text() -> Iterator[str]:
         nonlocal last, skipped
         for last, data in numbered(path, reading):
-            decoded = reading.decoder.decode(data, f"{path}:{last}")
+            decoded = decoder.decode(data, f"{path}:{last}")
             skipped = skipped or decoded is None
-            yield ("" if decoded is None else decoded) + "\n"
+            # of a row to skip, too, quotes say where it ends
+            yield (data.decode(errors="replace") if decoded is None else decoded) + "\n"
 
     rows = csv.reader(text(), delimiter=separator, strict=reading.exact)
     try:
         for fields in rows:
+            before = decoder.count = min(decoder.count, before + 1)
             if not skipped:
                 yield last, fields
             skipped = False

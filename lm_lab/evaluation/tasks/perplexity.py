@@ -1,5 +1,6 @@
 """The likelihood of whole texts: perplexity by word as published tables have it, and bits per byte.
 
+Intervals are over objects of JSON lines, or lines of text, each with the blank ones behind it.
 A table's perplexity is exp(nats of the whole text / its words), whatever the tokens of the model:
 
     penn_treebank   words are separated by white space, and the end of every line is one more, <eos>
@@ -81,7 +82,13 @@ def _measure(
             counts = {"tokens": likelihood.tokens, "bytes": len(text.encode())}
             counts |= {"words": words(text, protocol), "source": number}
             rows.append({"nats": -likelihood.nats, **counts})
-    return Scores(_records.columns(rows), partial(_metrics, list(sources)))
+            is_first = len(rows) < 2 or rows[-2]["source"] != number
+            if joined and not text.strip() and not is_first:
+                blank, row = rows.pop(), rows[-1]
+                row |= {name: row[name] + blank[name] for name in row if name != "source"}
+    has_lines = any(joined for _, joined in sources.values())
+    unit = "lines of text" if has_lines else "documents"
+    return Scores(_records.columns(rows), partial(_metrics, list(sources)), unit)
 
 
 def _metrics(names: Sequence[str], statistics: Mapping[str, np.ndarray]) -> dict[str, float]:

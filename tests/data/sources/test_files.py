@@ -164,6 +164,26 @@ def test_bytes_that_are_no_utf8(tmp_path, name, capsys):
     assert "1 record is left out for bytes that are not UTF-8, first " in said
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_a_record_of_several_parts_that_are_no_utf8_counts_once(tmp_path, name, capsys):
+    if name == "a.parquet":
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        cells = pa.array([b"\xe9", b"ok", b"\xe9"])
+        parquet.write_table(pa.table({"text": cells, "label": cells}), tmp_path / name)
+        fields = {"label": "label", "classes": ("\ufffd", "ok")}
+    else:
+        bad = b'"\xe9\n\xe9, b"\n'
+        (tmp_path / name).write_bytes(b"text\n" + bad + b"ok\n" + bad + b'"\xe9\nb"\n"b\n\xe9"\n')
+        fields = {}
+    found = texts(tmp_path / name, **fields, errors="replace")
+    assert texts(tmp_path / name, **{**fields, "errors": "skip"}) == ["ok"]
+    said = capsys.readouterr().err
+    assert f"{len(found) - 1} records have U+FFFD in place of" in said
+    assert f"{len(found) - 1} records are left out for" in said
+
+
 @pytest.mark.parametrize("name", [*FORMATS[3:], "a.jsonl.gz", "a.jsonl.xz", "a.jsonl.zst"])
 @pytest.mark.parametrize("damage", ["cut", "other"])
 def test_damaged_files_are_named(tmp_path, write_records, name, damage):

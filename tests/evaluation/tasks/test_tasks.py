@@ -122,6 +122,15 @@ def test_perplexity_is_by_word_and_bits_by_byte_of_each_source(tmp_path):
     )
 
 
+def test_intervals_of_a_text_are_over_its_lines_and_not_over_blank_ones(tmp_path):
+    (tmp_path / "one.txt").write_text("\n" + "a b\n\n \n" * 3)
+    found = scores(perplexity, fakes.model(), path=str(tmp_path / "one.txt"))
+    assert found.of == "lines of text"
+    assert found.statistics["bytes"].tolist() == [1, 7, 7, 7]
+    assert found.statistics["words"].tolist() == [1, 5, 5, 5]
+    assert found.statistics["nats"].sum() == pytest.approx(22)
+
+
 def test_measures_of_classes_are_those_of_scikit_learn(tmp_path):
     metrics = pytest.importorskip("sklearn.metrics")
     generator = np.random.default_rng(0)
