@@ -192,6 +192,8 @@ def _fault(contract: type, value: Any) -> str | None:
         fault = _field_fault(name, hint, getattr(value, name))
         if fault:
             return fault
+    if contract is contracts.Family and "vocab" not in value.Config.__dataclass_fields__:
+        return "has a Config without a field vocab, the size of the model's vocabulary"
     return None
 
 

@@ -28,6 +28,8 @@ COMMANDS = {
     "check": "run the laws of its kind on a module of lm_lab's or of yours",
     "keys": "list every key of a config, with its default, meaning and range",
 }
+# commands that begin anew each time
+READS = [["plan"], ["generate"], ["fit"], ["status"], ["query"], ["forecasts"], ["check"], ["keys"]]
 INTERNAL = ("members", "count")  # run by the launches of sweeps
 
 USAGE = """lm-lab: which architecture is better, at what compute, and how does it scale?
@@ -57,7 +59,8 @@ EXIT_CODES = """Exit codes:
 def main() -> None:
     """Runs a command, and ends with its exit code (EXIT_CODES)."""
     try:
-        with Signals("leave"):  # before the other imports, which take seconds
+        stores = sys.argv[1:2] not in READS
+        with Signals("leave", stores=stores):  # before the other imports, which take seconds
             _main()
     except Stopped as stop:
         with contextlib.suppress(OSError):

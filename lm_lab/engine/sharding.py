@@ -168,9 +168,9 @@ def whole_gradient_axes(config: Config) -> tuple[str, ...]:
     """The axes of several devices that split the rows of a batch, and along which each device has
     whole gradients: a loop over parts of the batch can leave the sum over them to its end.
     """
-    split = config.zero >= placement.GRADIENTS
-    axes = ("replica",) if split else ("replica", "data")
-    return tuple(axis for axis in axes if config.sizes[axis] > 1)
+    data = 1 if config.zero >= placement.GRADIENTS else config.data
+    sizes = {"replica": config.replica, "data": data}
+    return tuple(axis for axis, size in sizes.items() if size > 1)
 
 
 def of_rows(leaf: Any) -> nn.LogicallyPartitioned:

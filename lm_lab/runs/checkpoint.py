@@ -1,5 +1,6 @@
 """The checkpoints of a run: saved in the background, and read back verified."""
 
+import contextlib
 import json
 import logging
 import math
@@ -14,7 +15,7 @@ from lm_lab.runs import commits
 from lm_lab.runs.arrays import describe, read_arrays, to_host
 from lm_lab.runs.commits import LAST_GOOD, LOCK, TRASH, Record, committed, folder_of, step_of
 from lm_lab.runs.durable import explained, fsync, prepare_workdir
-from lm_lab.runs.locks import Lock
+from lm_lab.runs.locks import Lock, remove_lock
 from lm_lab.runs.sealed import Damaged
 from lm_lab.types import PyTree, UserError
 
@@ -44,6 +45,7 @@ class Checkpoints:
         self._foreign_hash = ""  # the spec_hash of a commit that belongs to another run
 
     def __enter__(self) -> "Checkpoints":
+        self._is_new = not self._directory.exists()
         prepare_workdir(self._directory)
         self._lock.__enter__()
         shutil.rmtree(self._directory / TRASH, ignore_errors=True)
@@ -65,7 +67,16 @@ class Checkpoints:
             logger.warning("%s", fault)  # `error` came first, and must not be hidden
         finally:
             self._writer.shutdown()
+            if error is not None and self._is_new:
+                self._remove_empty()
             self._lock.__exit__()
+
+    def _remove_empty(self) -> None:
+        """Removes a folder that holds nothing but its lock, which is this process's."""
+        with contextlib.suppress(OSError):
+            if all(path.stem == LOCK for path in self._directory.iterdir()):
+                remove_lock(self._directory / LOCK)
+                self._directory.rmdir()
 
     def is_saved(self, step: int) -> bool:
         """Whether a step is committed."""

@@ -1,12 +1,21 @@
 """Checks of what the functions of outside modules return, made when they are called."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from lm_lab.types import AdapterFunctions, Batch, Examples, ObjectiveFunctions, UserError
+from lm_lab.nn.pooling import Pooled
+from lm_lab.types import (
+    AdapterFunctions,
+    Batch,
+    Examples,
+    Inputs,
+    ObjectiveFunctions,
+    PyTree,
+    UserError,
+)
 
 T = TypeVar("T")
 
@@ -33,6 +42,25 @@ def _sized(examples: Examples, bytes_of: np.ndarray) -> Examples:
     table, segments = jnp.asarray(bytes_of, jnp.float32), examples.segments
     sizes = jnp.take(table, examples.tokens, mode="clip")
     return examples._replace(bytes=sizes if segments is None else sizes * (segments > 0))
+
+
+def initial_params(module: str, model: Any, key: Array, inputs: Inputs, vocab: int) -> PyTree:
+    """The parameters that a Linen module of the family `module` draws. Raises UserError where it
+    gives no logits [B L vocab] of the inputs.
+    """
+    logits, variables = model.init_with_output(key, inputs)
+    if isinstance(model, Pooled):
+        return variables["params"]
+    shape = (*inputs.tokens.shape, vocab)
+    if not isinstance(logits, Array) or logits.shape != shape:
+        found = f"a {type(logits).__name__}"
+        if isinstance(logits, Array):
+            found = f"{logits.dtype}{list(logits.shape)}"
+        raise UserError(
+            f"config.model.family: a model of {module!r} gives {found} for tokens "
+            f"i32{list(inputs.tokens.shape)}; return logits f32{list(shape)}"
+        )
+    return variables["params"]
 
 
 def adapter(module: str, made: object) -> AdapterFunctions:

@@ -19,6 +19,7 @@ from lm_lab.runs.config import hash_of, read_config_file, write_config
 from lm_lab.runs.durable import atomic_write, explained
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.sealed import Damaged
+from lm_lab.train.counters import fault_of, place_of
 from lm_lab.train.sections import (
     ABSENT,
     END,
@@ -31,6 +32,7 @@ from lm_lab.train.sections import (
 )
 from lm_lab.types import UserError
 
+FILLED_IN = ("model.length", "model.vocab")  # from the settings of data, where they are None
 OTHER = "restore it from a copy, or choose another directory"
 
 
@@ -72,14 +74,30 @@ def claim(directory: Path, resolved: Values) -> Claim:
         return Claim(_name_by_checkpoints(directory, resolved, damaged), damaged=damaged.why)
     table = key_table(resolved)
     changes = differences(stored, json.loads(json.dumps(resolved)), table)
-    for change in changes:
+    # what is filled in follows from a setting that differs, too, if one does
+    for change in sorted(changes, key=lambda change: change.key in FILLED_IN):
         if decides(change.key, table) and change.key not in (*table.files, *END):
+            if change.key == "train.microbatches" and change.asked == _chosen(directory, change):
+                continue
             raise UserError(
                 f"{directory} holds another run: config.{change.key} is {show(change.stored)} "
                 "there and "
                 f"{show(change.asked)} here; give the same, or choose another directory"
             )
     return Claim(identity, tuple(changes), any(change.key in table.files for change in changes))
+
+
+def _chosen(directory: Path, change: Difference) -> int | None:
+    """The number of microbatches that a run was trained with, if it left the number open."""
+    folder = next(iter(committed(directory / "checkpoints")), None)
+    if change.stored is not None or folder is None:
+        return None
+    with contextlib.suppress(Damaged):
+        record = read_record(folder, verified=False)
+        if not fault_of(record.extra):
+            chosen = place_of(record.step, record.extra).accumulation
+            return None if chosen is None else chosen.microbatches
+    return None
 
 
 def _name_by_checkpoints(directory: Path, resolved: Values, fault: Unreadable) -> str:

@@ -35,8 +35,8 @@ def exit_code(received: signal.Signals) -> int:
 class Stopped(KeyboardInterrupt):
     """Raised at a signal to stop, so that the caller can clean up."""
 
-    def __init__(self, received: signal.Signals) -> None:
-        super().__init__(f"{received.name}: stopped; {GOES_ON}")
+    def __init__(self, received: signal.Signals, stores: bool = True) -> None:
+        super().__init__(f"{received.name}: stopped" + (f"; {GOES_ON}" if stores else ""))
         self.signal = received
 
 
@@ -64,13 +64,18 @@ class Signals:
     or loses what the handler raises. So the system also writes each signal to a pipe, and a thread
     that reads it ends the process where the main thread does not. Python delivers signals to the
     main thread alone: elsewhere nothing is caught. An ignored SIGHUP (nohup) stays ignored.
+    `stores`: whether something is stored from which the same command goes on.
     """
 
     def __init__(
-        self, then: Literal["leave", "raise", "note"], *, keeps_process: bool = False
+        self,
+        then: Literal["leave", "raise", "note"],
+        *,
+        keeps_process: bool = False,
+        stores: bool = True,
     ) -> None:
         self.received: signal.Signals | None = None
-        self._then, self._keeps_process = then, keeps_process
+        self._then, self._keeps_process, self._stores = then, keeps_process, stores
         self._before_it: tuple[int, float] | None = None  # the last signal handled, and when
         self._answered, self._closed = threading.Event(), threading.Event()
         self._before = {}
@@ -126,7 +131,7 @@ class Signals:
                     continue
                 received, is_second, before = signal.Signals(number), bool(before), (number, now)
                 if self._then == "leave":
-                    leave(exit_code(received), str(Stopped(received)))
+                    leave(exit_code(received), str(Stopped(received, self._stores)))
                 elif self._then == "raise":
                     words = (received, is_second)
                     threading.Thread(target=self._await_end, args=words, daemon=True).start()

@@ -37,7 +37,7 @@ from lm_lab.evaluation import likelihood
 from lm_lab.nn.roles import roles, stacked
 from lm_lab.nn.transfer import with_shares
 from lm_lab.optimizers._groups import group_settings
-from lm_lab.train import initial
+from lm_lab.train import checked, initial
 from lm_lab.train.experiment import Experiment, TrainConfig
 from lm_lab.train.shapes import abstract_examples, example_inputs
 from lm_lab.train.task import Task
@@ -221,6 +221,7 @@ def _draw(task: Task) -> Callable[[Hyper, Mapping[str, Array]], PyTree]:
     by path that replace drawn ones.
     """
     shapes, dtype = example_inputs(task), task.experiment.precision.parameters
+    chosen = task.experiment.model
     # The reference model has the same parameters, and its kernels take float32, which fused ones
     # refuse.
     model = task.reference_model
@@ -228,7 +229,8 @@ def _draw(task: Task) -> Callable[[Hyper, Mapping[str, Array]], PyTree]:
     def draw(hyper: Hyper, given: Mapping[str, Array]) -> PyTree:
         key = jax.random.key(hyper["seed"])
         inputs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        drawn = initial.filled(model.init(key, inputs)["params"], given)
+        params = checked.initial_params(chosen.name, model, key, inputs, chosen.settings.vocab)
+        drawn = initial.filled(params, given)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)
 
     return draw

@@ -153,6 +153,8 @@ COMMANDS = {
     "train --config=tiny.py --workdir=/proc/new": "/proc/new: cannot write there",
     "train --config=tiny.py --workdir=run "
     "--config.seed=1": "run holds another run: config.seed is 0 there and 1 here",
+    "train --config=tiny.py --workdir=run "
+    "--config.data.length=8": "run holds another run: config.data.length is",
     "train --config=tiny.py "
     "--workdir=sweep": "sweep holds a sweep, not a run; choose another directory",
     "train --config=tiny.py "

@@ -1,6 +1,7 @@
 """What a researcher adds from outside in one file each, trained, launched and reported: my_lab."""
 
 import dataclasses
+import importlib
 import io
 import json
 from pathlib import Path
@@ -73,6 +74,31 @@ def test_a_family_an_objective_and_an_optimizer_train(trained):
     assert result["final"]["eval/heldout/nll"] < 4
     # Of the readout forward and both gradients; of the mix none of its input, which is not trained.
     assert result["flops_per_token"]["counted"] == 2 * (3 * 8 * 257 + 2 * 8 * 8)
+
+
+@pytest.mark.parametrize(
+    "wrong, found",
+    [
+        (lambda logits: None, "a NoneType"),
+        (lambda logits: logits[:, -1], r"float32\[1, 257\]"),
+        (lambda logits: logits[..., :-1], rf"float32\[1, {tiny.LENGTH}, 256\]"),
+    ],
+)
+def test_a_model_without_logits_is_named(monkeypatch, wrong, found):
+    bag = importlib.import_module("my_lab.bag")
+    given = bag.Model.__call__
+    monkeypatch.setattr(bag.Model, "__call__", lambda self, inputs: wrong(given(self, inputs)))
+    task = tiny.bound(tiny.resolve({"model": CHANGES["model"]})[0])
+    shape = rf"i32\[1, {tiny.LENGTH}\]; return logits f32\[1, {tiny.LENGTH}, 257\]"
+    with pytest.raises(UserError, match=rf"a model of 'my_lab\.bag' gives {found}.*{shape}"):
+        assemble(task)
+
+
+def test_a_family_without_a_vocabulary_is_named(monkeypatch):
+    bag, momentum = (importlib.import_module(f"my_lab.{name}") for name in ("bag", "momentum"))
+    monkeypatch.setattr(bag, "FAMILY", bag.FAMILY._replace(Config=momentum.Config))
+    with pytest.raises(UserError, match=r"'my_lab\.bag' has a Config without a field vocab"):
+        registry.load("models", "my_lab.bag", "config.model.family")
 
 
 def test_a_schedule_sets_the_rate(trained):

@@ -45,6 +45,12 @@ def test_nothing_saved_is_none(tmp_path):
         assert checkpoints.latest(abstract(make_state(0))) is None
 
 
+def test_an_error_before_the_first_save_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), Checkpoints(tmp_path / "new", 2, "spec"):
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_latest_has_the_bits_that_were_saved(directory):
     step, state, extra = load(directory)
     assert (step, extra) == (20, {"seconds": 20 / 3})

@@ -4,7 +4,8 @@ import pytest
 
 from lm_lab import config as configs
 from lm_lab.compute.memory import Memory
-from lm_lab.train import microbatches
+from lm_lab.runs.checkpoint import Checkpoints
+from lm_lab.train import identity, microbatches
 from lm_lab.train.layout import Layout
 from lm_lab.train.microbatches import fewest, settle
 from lm_lab.train.program import Accumulation
@@ -26,6 +27,21 @@ def test_the_fewest_that_fit_are_found_by_few_looks(wanted):
     assert fewest(PARTS, peak, peak(wanted)) == wanted
     assert len(set(looks)) <= 5
     assert fewest(PARTS, peak, 100) is None
+
+
+def test_a_run_goes_on_with_the_number_that_was_chosen_for_it_and_no_other(tmp_path):
+    def claim(number):
+        resolved = configs.resolve(tiny.config({"train.microbatches": number}))[1]
+        return resolved, identity.claim(tmp_path, resolved)
+
+    asked = claim(None)
+    identity.write(tmp_path, *asked)
+    extra = {"accumulation": Accumulation(4, 1e9)._asdict()}
+    with Checkpoints(tmp_path / "checkpoints", 1, asked[1].identity) as checkpoints:
+        checkpoints.save(1, {}, extra, None)
+    assert claim(4)[1].identity == asked[1].identity
+    with pytest.raises(UserError, match=r"train\.microbatches is null there and 2 here"):
+        claim(2)
 
 
 @pytest.mark.parametrize(
