@@ -86,6 +86,8 @@ class Family(NamedTuple, Generic[ConfigT]):
     is_recurrent: Callable[[ConfigT], bool] = lambda config: False
     # tokens that fill the cache of its attention, where that is of constant size
     memory: Callable[[ConfigT], int] = lambda config: 1
+    # the same state, whose numbers stay small however much text went before it
+    bounded: Callable[[ConfigT, PyTree], PyTree] = lambda config, cache: cache
     # the width over that from which rates carry over (nn/transfer.py)
     width_ratio: Callable[[ConfigT], float] = lambda config: 1.0
 

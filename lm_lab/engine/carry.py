@@ -7,6 +7,7 @@ first wherever the model has them, so that they are split over microbatches and 
 is.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ class Carry(NamedTuple):
 
     axes: PyTree  # of rows in each leaf of the model's cache, or SHARED
     one: PyTree  # shapes and dtypes of a row
+    # the same state of a model, whose numbers stay small however long the text
+    bounded: Callable[[PyTree], PyTree] = lambda cache: cache
 
     def start(self, rows: int) -> PyTree:
         """The state before a text: zeros [rows ...]."""
@@ -51,15 +54,21 @@ class Carry(NamedTuple):
         if not held:
             return logits, carry, changed
         moved_first = partial(_moved_first, len(inputs.tokens))
-        return logits, jax.tree.map(moved_first, changed.pop("cache"), self.axes), changed
+        after = self.bounded(changed.pop("cache"))
+        return logits, jax.tree.map(moved_first, after, self.axes), changed
 
 
 NOTHING = Carry({}, {})
 
 
-def carry_of(model: Any, compute: str, memory: int = 1) -> Carry:
+def carry_of(
+    model: Any,
+    compute: str,
+    memory: int = 1,
+    bounded: Callable[[PyTree], PyTree] = NOTHING.bounded,
+) -> Carry:
     """The form of the state of a model whose products are in dtype `compute`, and whose attention
-    sees `memory` tokens.
+    sees `memory` tokens; `bounded` as in Carry.
     """
 
     def cache(rows: int) -> PyTree:
@@ -79,7 +88,7 @@ def carry_of(model: Any, compute: str, memory: int = 1) -> Carry:
 
     two, three = (jax.eval_shape(partial(cache, rows)) for rows in (2, 3))
     axes = jax.tree.map(axis_of, two, three)
-    return Carry(axes, jax.tree.map(of_row, two, axes))
+    return Carry(axes, jax.tree.map(of_row, two, axes), bounded)
 
 
 def begun(carry: PyTree, begins_B: Array | None) -> PyTree:

@@ -3,6 +3,7 @@ from one config.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from jax import Array
@@ -10,13 +11,14 @@ from jax import Array
 from lm_lab.contracts import AttentionGeometry, Family
 from lm_lab.nn import transfer
 from lm_lab.nn.attention import AttentionShape, bounded
-from lm_lab.nn.attention_info import CausalInfo
+from lm_lab.nn.attention_info import CausalInfo, nearer
 from lm_lab.nn.norm import Kind
+from lm_lab.nn.positions import Rotary
 from lm_lab.nn.stack import groups_of
 from lm_lab.nn.transfer import base_depth_setting, base_width_setting
 from lm_lab.nn.transformer import Dense, LayerShape, TransformerModel, Windowed
 from lm_lab.schema import Condition, setting
-from lm_lab.types import Inputs, UserError
+from lm_lab.types import Inputs, PyTree, UserError
 
 Bias = Literal["none", "qkv", "attention", "feed_forward", "all"]
 
@@ -149,6 +151,13 @@ class Model(TransformerModel):
         return self.readout(self.features(inputs))
 
 
+def bounded_memory(cfg: Config, cache: PyTree) -> PyTree:
+    """The keys and values of a window, with the positions of its keys below 2 `window`."""
+    if cfg.window is None or not isinstance(cfg.positions, Rotary):
+        return cache
+    return nearer(cache, cfg.window, partial(cfg.positions.rotate, windowed=True))
+
+
 FAMILY = Family(
     Config,
     Model,
@@ -158,5 +167,6 @@ FAMILY = Family(
     experts_per_token=lambda cfg: cfg.experts_per_token,
     is_recurrent=lambda cfg: cfg.has_memory,
     memory=lambda cfg: cfg.window or 1,
+    bounded=bounded_memory,
     width_ratio=transfer.width_ratio,
 )

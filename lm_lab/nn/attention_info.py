@@ -1,14 +1,16 @@
 """Which keys a query sees: the mask, and the cached keys while decoding."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 from lm_lab.nn.cache import is_decoding, update_cache
 from lm_lab.nn.segments import SegmentInfo, segment_ids
-from lm_lab.types import Inputs, Scope
+from lm_lab.types import Inputs, PyTree, Scope
 
 
 class AttentionInfo(NamedTuple):
@@ -115,3 +117,22 @@ class CausalInfo(nn.Module):
         positions = start + slots_L[None] if inputs.positions is None else inputs.positions
         mask = make_mask(distance_LM, ids, key_ids_BM, window=self.window, prefix_BM=prefix)
         return AttentionInfo(mask, positions, distance_LM, start, SegmentInfo(ids, ids == 0))
+
+
+def nearer(cache: PyTree, window: int, rotate: Callable[[Array, Array], Array]) -> PyTree:
+    """A full cache of `window` keys that goes on as this one does: once more than 2 `window` tokens
+    went before, its keys are turned back, as if `window` had. Angles at high positions are rounded
+    too much: to 1/4 rad a token at 4 million.
+
+    rotate(keys [... K], positions i32[1 1]) turns by an angle that is proportional to the position.
+    A key is turned back once at most.
+    """
+    start = cache["causal_info"]["start"]
+    back = jnp.where(start > 2 * window, start - window, 0)
+
+    def moved(path: Any, leaf: Array) -> Array:
+        if path[-1].key == "start":
+            return leaf - back
+        return rotate(leaf, jnp.reshape(-back, (1, 1))) if path[-1].key == "keys" else leaf
+
+    return jax.tree_util.tree_map_with_path(moved, cache)

@@ -13,9 +13,10 @@ from jax.ad_checkpoint import checkpoint_name
 
 from lm_lab.nn.cache import is_decoding
 from lm_lab.nn.feed_forward import ACTIVATIONS, GATED, GATES, Activation
+from lm_lab.nn.fused import rows_of_members
 from lm_lab.nn.linear import PRODUCT, Kernels, Linear
 from lm_lab.nn.splits import by_rows, from_experts, is_split, to_experts
-from lm_lab.types import UserError
+from lm_lab.types import PyTree, UserError
 
 Grouping = Literal["auto", "ragged", "blocks"]
 
@@ -166,7 +167,7 @@ def _dropless(
         product, shape = partial(_block_products, owner=owner), (number, size)
     else:
         slots_A, slots = (jnp.cumsum(count_E) - count_E)[chosen_A] + rank_A, chosen_A.size
-        product, shape = partial(_ragged, count_E), (slots,)
+        product, shape = lambda x, kernels: _ragged(x, kernels, count_E), (slots,)
     back_S = _inverse(slots_A, slots)
     x_AD = jnp.repeat(x_BLD.reshape(-1, x_BLD.shape[-1]), k, axis=0)
     x = _moved(x_AD, back_S, slots_A).reshape(*shape, -1)
@@ -174,12 +175,40 @@ def _dropless(
     return _moved(y_SD, slots_A, back_S).reshape(*chosen_BLk.shape, -1)
 
 
-def _ragged(count_E: Array, x_SD: Array, kernels_EDF: Array) -> Array:
+def _of_members(product: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """The product, to which all vmaps around it are one: JAX has no second one of `ragged_dot`."""
+
+    def of_members(*arrays: Array) -> PyTree:
+        if len(arrays[0]) > 1:
+            return jax.vmap(product)(*arrays)
+        return jax.tree.map(lambda out: out[None], product(*(array[0] for array in arrays)))
+
+    joined = rows_of_members(of_members)
+
+    def of_one(*arrays: Array) -> PyTree:
+        return jax.tree.map(lambda out: out[0], joined(*(array[None] for array in arrays)))
+
+    return of_one
+
+
+@jax.custom_vjp
+def _ragged(x_SD: Array, kernels_EDF: Array, count_E: Array) -> Array:
     """Rows sorted by expert times the kernels of their experts: [S F]."""
-    # Adding 0, which XLA leaves out, gives members of a vmap who share the kernels one each: JAX
-    # has no vmap of `ragged_dot` otherwise.
-    own_EDF = kernels_EDF + (0 * count_E.sum()).astype(kernels_EDF.dtype)
-    return lax.ragged_dot(x_SD, own_EDF, group_sizes=count_E)
+    return _of_members(lax.ragged_dot)(x_SD, kernels_EDF, count_E)
+
+
+def _ragged_slopes(
+    x_SD: Array, kernels_EDF: Array, count_E: Array, dy_SF: Array
+) -> tuple[Array, Array]:
+    of_rows = jax.linear_transpose(lambda x: lax.ragged_dot(x, kernels_EDF, count_E), x_SD)
+    of_kernels = jax.linear_transpose(lambda k: lax.ragged_dot(x_SD, k, count_E), kernels_EDF)
+    return *of_rows(dy_SF), *of_kernels(dy_SF)
+
+
+_ragged.defvjp(
+    lambda *arrays: (_ragged(*arrays), arrays),
+    lambda arrays, dy_SF: (*_of_members(_ragged_slopes)(*arrays, dy_SF), None),
+)
 
 
 def _block_size(choices: int, experts: int) -> int:

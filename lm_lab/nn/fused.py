@@ -64,12 +64,6 @@ def rows_under_vmap(kernel: Function) -> Function:
     """
     forward, backward = _passes(kernel)
 
-    def value_of_members(value: Function, *arrays: Array) -> Array:
-        return _split(len(arrays[0]), value(*_joined(arrays)))
-
-    def forward_of_members(ahead: Any, *arrays: Array) -> tuple[Array, list[Array]]:
-        return jax.tree.map(partial(_split, len(arrays[0])), ahead(*_joined(arrays)))
-
     def backward_of_members(back: Any, arrays: Arrays, kept: list[Array], dout: Array) -> Arrays:
         members, rows = arrays[0].shape[:2]
         gradients = back(_joined(arrays), *jax.tree.map(_flat, (kept, dout)))
@@ -79,10 +73,17 @@ def rows_under_vmap(kernel: Function) -> Function:
         )
 
     return _differentiable(
-        _batched(kernel, value_of_members),
-        _batched(forward, forward_of_members),
-        _batched(backward, backward_of_members),
+        rows_of_members(kernel), rows_of_members(forward), _batched(backward, backward_of_members)
     )
+
+
+def rows_of_members(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `rows_under_vmap`, of a function of any arrays to arrays [B ...], without a derivative."""
+
+    def of_members(function: Function, *arrays: Array) -> Any:
+        return jax.tree.map(partial(_split, len(arrays[0])), function(*_joined(arrays)))
+
+    return _batched(function, of_members)
 
 
 def _flat(x_PB: Array) -> Array:

@@ -21,7 +21,7 @@ from lm_lab.engine.carry import NOTHING, Carry, carry_of
 from lm_lab.evaluation.likelihood import likelihood, rates
 from lm_lab.nn.pooling import Pooled
 from lm_lab.schema import reference
-from lm_lab.train import checked, initial, metrics, optimizer
+from lm_lab.train import agreement, checked, initial, metrics, optimizer
 from lm_lab.train.eval_sets import EvalSet, WholeTest, of_mixture
 from lm_lab.train.experiment import Experiment, complete
 from lm_lab.train.optimizer import Update
@@ -84,8 +84,10 @@ class Task:
         """
         if not self.experiment.train.carry_state:
             return NOTHING
-        memory = self.family.memory(self.experiment.model.settings)
-        return carry_of(self.reference_model, self.experiment.precision.compute, memory)
+        family, settings = self.family, self.experiment.model.settings
+        bounded = partial(family.bounded, settings)
+        compute, memory = self.experiment.precision.compute, family.memory(settings)
+        return carry_of(self.reference_model, compute, memory, bounded)
 
     @cached_property
     def dataset(self) -> loader.Dataset:
@@ -288,7 +290,7 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
     vocabulary = vocabulary_of(text.codec, family.start_id(experiment.model.settings))
     experiment, values = _with_vocabulary(experiment, values, kind, vocabulary)
     if experiment.train.carry_state:
-        _check_carry(experiment, family, kind)
+        agreement.carry(experiment, family, kind)
     length = experiment.data.length
     made = kind.make(experiment.objective.settings, length, vocabulary)
     objective = checked.objective(experiment.objective.name, made, text.codec.bytes_of)
@@ -298,7 +300,7 @@ def bind(experiment: Experiment, values: Mapping[str, Any], texts: Texts | None 
     }
     eval_objectives = {"heldout": objective, **others}
     if experiment.train.loss_chunk is not None:
-        _check_loss_chunk(experiment.objective.name, eval_objectives)
+        agreement.loss_chunk(experiment.objective.name, eval_objectives)
     return Task(
         experiment,
         values,
@@ -366,34 +368,3 @@ def _other_objective(
     if compares or (other.head is None) != (kind.head is None):
         raise UserError(f"{where} asks something else of the model than the run; leave it out")
     return checked.objective(name, other.make(settings, length, vocabulary), codec.bytes_of)
-
-
-def _check_loss_chunk(name: str, objectives: Mapping[str, ObjectiveFunctions]) -> None:
-    """Raises UserError where a loss cannot be taken of a part of the positions."""
-    for other, functions in objectives.items():
-        if not functions.by_position:
-            where = f"config.objective.name {name!r}"
-            if other != "heldout":
-                where = f"config.train.also_evaluate: {other!r}"
-            raise UserError(
-                f"config.train.loss_chunk: {where} has a loss that is no sum over positions; leave "
-                "loss_chunk out"
-            )
-
-
-def _check_carry(experiment: Experiment, family: Family, kind: Objective) -> None:
-    """Raises UserError for a run that has no state to carry, or no text that reads on."""
-    name, data = experiment.model.name, experiment.data
-    if not family.is_recurrent(experiment.model.settings):
-        fault = f"config.model.family {name!r} keeps no state with these settings (docs/data.md)"
-    elif not kind.reads_on:
-        fault = f"config.objective.name {experiment.objective.name!r} reads no text on"
-    elif data.sources:
-        fault = "config.data.sources is a mixture, whose rows change their text from step to step"
-    elif data.packing != "cut":
-        fault = f"config.data.packing {data.packing!r} puts documents in an order of its own"
-    elif experiment.evaluation.stride is not None:
-        fault = "config.evaluation.stride is for windows, and whole texts are read in one pass"
-    else:
-        return
-    raise UserError(f"config.train.carry_state: {fault}; leave one of the two out")

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -120,14 +122,30 @@ def test_kernels_begin_as_those_of_a_dense_layer():
     assert float(params["down"]["kernel"].std()) == pytest.approx(0.5 * 64**-0.5, rel=0.01)
 
 
-def test_members_of_a_population_are_themselves():
-    module = layer(kernel="blocks")
-    members = [params_of(module), jax.tree.map(lambda x: -x, params_of(module))]
-    together = jax.jit(jax.vmap(lambda params: module.apply({"params": params}, X)))(
-        jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+def test_members_of_a_population_are_themselves_in_groups_of_rows():
+    def slopes(kernel, params, x):  # of a group, which shares the kernels with the others
+        module = layer(kernel=kernel)
+        return jax.grad(lambda params: (module.apply({"params": params}, x) ** 2).sum())(params)
+
+    def of_all(kernel, members):
+        each_group = jax.vmap(partial(slopes, kernel), in_axes=(None, 0))
+        return jax.vmap(each_group, in_axes=(0, None))(members, X[:, None])
+
+    params = params_of(layer())
+    members = jax.tree.map(lambda leaf: jnp.stack([leaf, -leaf]), params)
+    together = jax.jit(lambda members: [of_all(kernel, members) for kernel in GROUPINGS])(members)
+    alone = jax.jit(partial(slopes, "ragged"))
+    expected = [
+        [alone(each, X[group : group + 1]) for group in range(B)]
+        for each in (params, jax.tree.map(lambda leaf: -leaf, params))
+    ]
+    joined = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves).reshape(2, B, *leaves[0].shape),
+        *expected[0],
+        *expected[1],
     )
-    for member, params in zip(together, members):
-        assert distance(member, applied(module, params)) < ROUNDING
+    for found in together:
+        assert distance(found, joined) < ROUNDING
 
 
 def test_imbalance_is_switch_transformers():
