@@ -48,8 +48,8 @@ def absent(path: str, key: str, wanted: str = "file or folder") -> Exception:
     """The error about a path that does not exist."""
     return fault(
         key,
-        f"no {wanted} {path!r} (from {Path.cwd()}); give an existing "
-        f"one{origin(Path(path).expanduser())}, by --{SOURCE}.{key}=PATH",
+        f"no {wanted} {path!r} (from {Path.cwd()}); give an existing one by "
+        f"--{SOURCE}.{key}=PATH{origin(Path(path).expanduser())}",
     )
 
 
