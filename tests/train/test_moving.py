@@ -126,7 +126,7 @@ def test_text_may_lie_elsewhere_and_must_be_the_same(tmp_path):
     wanted = trained(tmp_path / "run", data=reading("here"))
     (tmp_path / "here" / "a.txt").unlink()
     run = tmp_path / "run"
-    with pytest.raises(UserError, match=r"give an existing one, by --config.data.source.path=PATH"):
+    with pytest.raises(UserError, match=r"give an existing one by --config.data.source.path=PATH"):
         lm_lab.open_run(run).evaluate({}, whole=True)
     place = {name: {"data.source.path": str(tmp_path / name / "a.txt")} for name in FOLDERS}
     whole = lm_lab.open_run(run, moved=place["there"]).evaluate({}, whole=True)
