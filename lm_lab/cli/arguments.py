@@ -89,6 +89,16 @@ def take_module(argv: list[str], section: str) -> tuple[dict[str, Any], list[str
     return named | {key: literal(text) for key, text in texts.items()}, others
 
 
+def take_moved(argv: list[str]) -> tuple[dict[str, str], list[str]]:
+    """(dotted key -> path of every --config.data...=PATH, other arguments), of a command that reads
+    the config of a run. Raises UserError for another config.
+    """
+    texts, others = _split(argv, "config")
+    if "" in texts:
+        raise UserError("--config is the run's own here; leave it out")
+    return texts, others
+
+
 def take_settings(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
     """(dotted key -> value of every --settings.key=value, other arguments)."""
     texts, others = _split(argv, "settings")

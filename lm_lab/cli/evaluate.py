@@ -6,6 +6,9 @@
   lm-lab evaluate --workdir=runs/a --whole --against=runs/b
 
   --workdir=DIR               the run's directory
+  --config.data.source.path=PATH
+                              where the run's text lies now, if not where it was: the same text; so
+                              every key of config.data that names its files
   --text=FILE                 evaluate this UTF-8 text instead; may be given several times
   --tasks=TASK,...            by tasks: labels of the run's config.evaluation.tasks, NAME=FILE (a
                               task with its data), or a JSON file {{"label": {{"name": ..., ...}}}}
@@ -61,7 +64,8 @@ SMALLER = "train with a lower config.train.batch_size"
 
 def run(argv: list[str]) -> int:
     """Prints the evaluations. Raises UserError."""
-    if extra := arguments.parse(FLAGS, argv, "evaluate"):
+    moved, others = arguments.take_moved(argv)
+    if extra := arguments.parse(FLAGS, others, "evaluate"):
         raise UserError(f"unexpected argument {extra[0]!r}; see lm-lab evaluate --help")
     directory = arguments.folder(WORKDIR.value, "runs/a")
     read = {name: text_of(name) for name in TEXTS.value or ()}
@@ -76,9 +80,9 @@ def run(argv: list[str]) -> int:
     if HARNESS.value:
         return by_harness(directory)
     if asks or AGAINST.value:
-        return by_tasks(directory)
+        return by_tasks(directory, moved)
     values = restore.read_run(
-        directory
+        directory, moved
     )  # as stored: settings that were added later do not make it another run
     stored = Run(configs.resolve(configs.wrap(values), stored=True)[0], values, directory)
     if read:
@@ -111,13 +115,13 @@ def score_texts(stored: Run, read: Mapping[str, str]) -> int:
     return 0
 
 
-def by_tasks(directory: Path) -> int:
+def by_tasks(directory: Path, moved: Mapping[str, str]) -> int:
     """Prints the scores of a run by tasks and held-out text, or of two runs and their difference.
     Raises UserError.
     """
     devices.start(sharding.Config())
     places = [directory] + ([arguments.path(AGAINST.value, "--against=")] if AGAINST.value else [])
-    runs = [open_run(place, average=AVERAGE.value) for place in places]
+    runs = [open_run(place, average=AVERAGE.value, moved=moved) for place in places]
     with devices.memory(SMALLER):
         scores_of_runs = [_scores(trained) for trained in runs]
         for place, scores in zip(places, scores_of_runs):

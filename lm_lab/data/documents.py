@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any, get_args
 
 from lm_lab import registry
+from lm_lab.data.faults import SOURCE
 from lm_lab.types import DataForm, Document, Side, UserError
 
-SOURCE = "config.data.source"  # the key of a single source
 SIDES: tuple[Side, ...] = get_args(Side)
 
 # the fields that a document has beside its name and text, by what its source provides

@@ -6,6 +6,7 @@ from typing import Literal
 
 from lm_lab.types import UserError
 
+SOURCE = "config.data.source"  # the key of a single source
 Errors = Literal["refuse", "replace", "skip"]
 LATEST = 4096  # places, more than the rows of a table that are read column by column
 ERRORS = "bytes that are not UTF-8: refuse or replace them (by U+FFFD), or skip the record"
@@ -13,7 +14,7 @@ ERRORS = "bytes that are not UTF-8: refuse or replace them (by U+FFFD), or skip 
 
 def fault(key: str, message: str) -> UserError:
     """The error about a setting of config.data.source."""
-    return UserError(f"config.data.source.{key}: {message}")
+    return UserError(f"{SOURCE}.{key}: {message}")
 
 
 def missing(key: str, field: str, known: list[str], where: str) -> UserError:

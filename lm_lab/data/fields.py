@@ -180,7 +180,13 @@ def _text(record: Mapping[str, Any], name: str, key: str, where: Callable[[], st
         return value
     if value is None:
         return ""
-    raise fault(key, f"{where()}: {name!r} must be text, not {value!r:.40}")
+    remedy = ""
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+        remedy = (
+            "; write each turn of the assistant as a record of its own, prompt (all turns before "
+            "it) and response, and name these two (docs/data.md, Chats)"
+        )
+    raise fault(key, f"{where()}: {name!r} must be text, not {value!r:.40}{remedy}")
 
 
 def _value(record: Mapping[str, Any], name: str, key: str, where: Callable[[], str]) -> Any:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lm_lab.data.faults import Decoder, fault
+from lm_lab.data.faults import SOURCE, Decoder, fault
 from lm_lab.data.published import origin
 from lm_lab.runs import reading
 from lm_lab.types import Document
@@ -48,8 +48,8 @@ def absent(path: str, key: str, wanted: str = "file or folder") -> Exception:
     """The error about a path that does not exist."""
     return fault(
         key,
-        f"no {wanted} {path!r} (from {Path.cwd()}); give an existing "
-        f"one{origin(Path(path).expanduser())}",
+        f"no {wanted} {path!r} (from {Path.cwd()}); give an existing one by "
+        f"--{SOURCE}.{key}=PATH{origin(Path(path).expanduser())}",
     )
 
 

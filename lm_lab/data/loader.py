@@ -11,7 +11,7 @@ import numpy as np
 
 from lm_lab import registry
 from lm_lab.data.contiguous import ContiguousBatches, contiguous_batches, own_rows
-from lm_lab.data.documents import SOURCE
+from lm_lab.data.faults import SOURCE
 from lm_lab.data.gathering import in_order, places_of, sized, windows, windows_of_all
 from lm_lab.data.orders import Order, endless
 from lm_lab.data.packing import PackedBatches, packed_batches

@@ -256,17 +256,24 @@ class Run:
         return jnp.atleast_2d(jnp.asarray(ids, jnp.int32))
 
 
-def open_run(directory: str | Path, *, average: bool = False, trust: Iterable[str] = ()) -> Run:
+def open_run(
+    directory: str | Path,
+    *,
+    average: bool = False,
+    trust: Iterable[str] = (),
+    moved: Mapping[str, str] = restore.NOT_MOVED,
+) -> Run:
     """The run of a directory: ended, still training, or converted from another library.
 
     With `average` its parameters are the moving average that it kept (train.average_decay). A
     stored config may come from others, and runs code of packages beside lm_lab only where `trust`
-    names them; what the notebook itself defines is trusted. Raises UserError where there is no run,
-    or no average.
+    names them; what the notebook itself defines is trusted. `moved` says where its text lies now,
+    if it is not where it was: {"data.source.path": "/new/books"}. Raises UserError where there is
+    no run, or no average.
 
     >>> lm_lab.open_run("runs/tiny")
     Run('runs/tiny')
     """
     place, packages = Path(directory).expanduser(), tuple(trust)
     with trusting(packages):
-        return Run(place, restore.read_run(place), average, packages)
+        return Run(place, restore.read_run(place, moved), average, packages)

@@ -10,8 +10,9 @@ from lm_lab.contracts import Scores, TextModel
 from lm_lab.evaluation import bootstrap
 from lm_lab.evaluation.text_model import text_models
 from lm_lab.evaluation.text_run import TextRun
-from lm_lab.runs import reading
+from lm_lab.runs import commits, reading
 from lm_lab.schema import Chosen, build, suggest
+from lm_lab.train import restore
 from lm_lab.train.evaluation_tasks import prepare, text_run
 from lm_lab.train.experiment import Evaluation
 from lm_lab.train.heldout import heldout_likelihoods
@@ -24,7 +25,7 @@ class RunScorer:
 
     def __init__(self, directory: Path, task: Task, params: PyTree) -> None:
         """Computes nothing yet."""
-        self.task, self.params = task, params
+        self.directory, self.task, self.params = directory, task, params
         self.run: TextRun = text_run(task, directory)
         self.model: TextModel = text_models(self.run)(params)
 
@@ -36,7 +37,12 @@ class RunScorer:
         return {label: task.scores(self.model) for label, task in prepared.items()}
 
     def heldout_scores(self) -> dict[str, Scores]:
-        """The likelihood of all held-out text, by name; for a mixture also of each source."""
+        """The likelihood of all held-out text, by name; for a mixture also of each source.
+        Raises UserError where it is other text than the run was trained on.
+        """
+        newest = commits.newest_intact(self.directory / "checkpoints")
+        extra = commits.read_record(newest, verified=False).extra
+        restore.check_text(self.directory, self.task.dataset.identity, extra)
         programs = heldout_likelihoods(self.task, self.run)
         return {name: program(self.params) for name, program in programs.items()}
 

@@ -36,12 +36,7 @@ def state_of(run: Run, compiled: CompiledProgram) -> tuple[int, TrainState]:
     if newest is None:
         raise UserError(f"{run.directory} holds no checkpoint; train it first")
     step, held, extra = newest
-    text = compiled.feed.dataset.identity
-    if extra.get("text", text) != text:
-        raise UserError(
-            f"{run.directory}: config.data gives other text than it was trained on; give it "
-            "that text"
-        )
+    restore.check_text(run.directory, compiled.feed.dataset.identity, extra)
     state = compiled.load([held])
     if extra.get("base", "") != compiled.bases(state)[0]:
         raise UserError(

@@ -5,9 +5,11 @@ A directory with a model and no run (`lm-lab convert` writes them) has the same 
 with the `model` section, and one checkpoint with `params`.
 """
 
+import copy
 import functools
 import hashlib
 import itertools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +29,11 @@ from lm_lab.runs import arrays, commits
 from lm_lab.runs.config import NAME_A_RUN, read_config_file
 from lm_lab.schema import build
 from lm_lab.train import carried, trust
+from lm_lab.train.sections import key_table
 from lm_lab.types import Inputs, PyTree, UserError
+
+SOURCES = re.compile(r"data\.sources?\.")  # begins keys of what is read
+NOT_MOVED: Mapping[str, Any] = {}
 
 
 class Adapted(NamedTuple):
@@ -208,10 +214,11 @@ def read_config(directory: Path) -> dict[str, Any]:
     return values
 
 
-def read_run(directory: Path) -> dict[str, Any]:
-    """The plain values of the config.json of a run that can read text, files by their paths.
+def read_run(directory: Path, moved: Mapping[str, Any] = NOT_MOVED) -> dict[str, Any]:
+    """The plain values of the config.json of a run that can read text, files by their paths;
+    `moved` says by dotted key where its text lies now.
 
-    Raises UserError for a directory with a model and no run.
+    Raises UserError for a directory with a model and no run, and for other keys.
     """
     content = carried.anchored(directory, read_config(directory))
     refuse_foreign(directory, content)
@@ -220,8 +227,38 @@ def read_run(directory: Path) -> dict[str, Any]:
             f"{directory} holds a model alone, without a tokenizer that we read; train from it, by "
             f"--config.train.initial={directory}"
         )
+    content = located(content, moved)
     check_learnt(directory, content)
     return content
+
+
+def located(content: Mapping[str, Any], moved: Mapping[str, Any]) -> dict[str, Any]:
+    """A config whose text lies elsewhere: with these values, by dotted key. Raises UserError for a
+    key that says anything else.
+    """
+    values = copy.deepcopy(dict(content))
+    keys = sorted(key for key in key_table(values).files if SOURCES.match(key)) if moved else []
+    for key, path in moved.items():
+        if key not in keys:
+            raise UserError(
+                f"config.{key} is that of the run; only where its text lies may be said: "
+                + ", ".join(f"--config.{each}" for each in keys)
+            )
+        *sections, name = key.split(".")
+        section = values
+        for each in sections:
+            section = section[each]
+        section[name] = path
+    return values
+
+
+def check_text(directory: Path, text: str, extra: Mapping[str, Any]) -> None:
+    """Raises UserError where a checkpoint, of which `extra` tells, was trained on other text."""
+    if extra.get("text", text) != text:
+        raise UserError(
+            f"{directory}: config.data gives other text than it was trained on; give it that "
+            "text, by --config.data.source.path=PATH"
+        )
 
 
 def check_learnt(directory: Path, content: Mapping[str, Any]) -> None:

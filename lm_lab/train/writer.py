@@ -60,7 +60,7 @@ class RunWriter:
         broken = self._take_up_result()
         ended = self.result is not None and not self._is_longer(self.result)
         config = directory / "config.json"
-        if ended and config.exists() and not self._claim.damaged:
+        if ended and config.exists() and not (self._claim.damaged or self._claim.other_files):
             return self
         train = self.run.experiment.train
         if not ended and train.branch_from and not committed(directory / "checkpoints"):
@@ -70,7 +70,8 @@ class RunWriter:
         if self._claim.damaged:
             _set_aside(config, self._claim.damaged)
         if self._claim.damaged or ended:
-            identity.write(directory, self.run.resolved, self._claim)
+            step = self.result["steps"] if self.result else 0
+            identity.write(directory, self.run.resolved, self._claim, step)
         if broken:
             _set_aside(directory / "result.json", broken.why)
         if not ended:

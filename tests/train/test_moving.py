@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+import lm_lab
 from lm_lab.engine import sharding
 from lm_lab.engine.sharding import unbox
 from lm_lab.engine.state import saved
@@ -110,21 +111,31 @@ def test_a_schedule_that_knew_its_end_is_not_drawn_out(tmp_path):
         trained(tmp_path, **{"train.steps": 12})
 
 
+FOLDERS = ("here", "there", "other")
+
+
 def test_text_may_lie_elsewhere_and_must_be_the_same(tmp_path):
-    for folder, text in (
-        ("here", "so it goes\n" * 200),
-        ("there", "so it goes\n" * 200),
-        ("other", "and so on\n" * 200),
-    ):
+    for folder, text in zip(FOLDERS, ("so it goes\n", "so it goes\n", "and so on\n")):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.txt").write_text(text)
+        (tmp_path / folder / "a.txt").write_text(text * 200)
 
     def reading(place):
         source = {"name": "text", "path": str(tmp_path / place / "a.txt")}
         return {"source": source, "length": tiny.LENGTH, "split": "tail"}
 
     wanted = trained(tmp_path / "run", data=reading("here"))
+    (tmp_path / "here" / "a.txt").unlink()
+    run = tmp_path / "run"
+    with pytest.raises(UserError, match=r"give an existing one by --config.data.source.path=PATH"):
+        lm_lab.open_run(run).evaluate({}, whole=True)
+    place = {name: {"data.source.path": str(tmp_path / name / "a.txt")} for name in FOLDERS}
+    whole = lm_lab.open_run(run, moved=place["there"]).evaluate({}, whole=True)
+    with pytest.raises(UserError, match=r"run: config.data gives other text than it was trained"):
+        lm_lab.open_run(run, moved=place["other"]).evaluate({}, whole=True)
+    with pytest.raises(UserError, match=r"config.seed is that of the run; only where its text"):
+        lm_lab.open_run(run, moved={"seed": 1})
     assert trained(tmp_path / "run", data=reading("there")) == wanted
+    assert lm_lab.open_run(run).evaluate({}, whole=True) == whole  # the run knows its new place
     with pytest.raises(
         UserError, match=r"run was trained on other text than config.data gives; choose another"
     ):
