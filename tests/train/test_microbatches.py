@@ -1,5 +1,6 @@
 """Microbatches that are chosen by memory: as few as fit, found by few looks."""
 
+import numpy as np
 import pytest
 
 from lm_lab import config as configs
@@ -38,7 +39,7 @@ def test_a_run_goes_on_with_the_number_that_was_chosen_for_it_and_no_other(tmp_p
     identity.write(tmp_path, *asked)
     extra = {"accumulation": Accumulation(4, 1e9)._asdict()}
     with Checkpoints(tmp_path / "checkpoints", 1, asked[1].identity) as checkpoints:
-        checkpoints.save(1, {}, extra, None)
+        checkpoints.save(1, {"step": np.zeros(1)}, extra, None)
     assert claim(4)[1].identity == asked[1].identity
     with pytest.raises(UserError, match=r"train\.microbatches is null there and 2 here"):
         claim(2)
