@@ -107,13 +107,13 @@ def _of_library(folder: Path, facts: Facts) -> Iterator[Section]:
 
 
 def _changes_text(path: Path) -> bool:
-    """Whether a byte-level tokenizer.json was trained on text in another form than NFC, in which
-    text is nearly always: such a model knows the ids of no other form.
+    """Whether a byte-level tokenizer.json has a normaliser: its model knows the ids of no other
+    form of a text.
     """
     facts = _facts(path)
     kinds = set(re.findall(r'"type": "(\w+)"', json.dumps(facts.get("normalizer"))))
     level = json.dumps(facts.get("pre_tokenizer"))
-    return "ByteLevel" in level and bool(kinds - {"Sequence", "NFC"})
+    return "ByteLevel" in level and bool(kinds - {"Sequence"})
 
 
 def _special(path: Path, number: int | None) -> str | None:

@@ -3,6 +3,7 @@ same text.
 """
 
 import json
+import unicodedata
 
 import pytest
 
@@ -92,22 +93,25 @@ def _ids(config):
         {"name": "sentencepiece", "pieces": 274},
         {"name": "sentencepiece", "pieces": 300, "kind": "bpe", "normal_form": "NFD"},
         {"name": "hugging_face_learnt", "pieces": 300, "normal_form": "NFD"},
+        {"name": "hugging_face_learnt", "pieces": 300, "normal_form": "NFC"},
     ],
 )
 def test_a_tokenizer_of_ours_gives_the_same_ids_there_and_back(settings, tmp_path):
     (tmp_path / "own.txt").write_text(f"{TEXT} on the mat. 학교에 갔다\n" * 9, "utf-8")
     data = {"source": {"name": "text", "path": str(tmp_path / "own.txt")}, "tokenizer": settings}
     here = Text(build(loader.Config, data, "config.data"))
+    text = f"{KOREAN}<unk> <0x41>" + unicodedata.normalize("NFD", " é 한글")
     made = convert.exported(here)
     for name, facts in made.items():
         (tmp_path / name).write_text(json.dumps(facts), "utf-8")
     there = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    ids = here.codec.encode(KOREAN).tolist()
-    assert there(KOREAN)["input_ids"] == ids
+    ids = here.codec.encode(text).tolist()
+    assert there(text)["input_ids"] == ids
     assert there.decode(ids) == here.codec.decode(ids)
     assert there.eos_token_id == here.codec.end_of_document
     section, why = tokenizers.find(tmp_path)
     back = Text(build(loader.Config, {"tokenizer": section}, "config.data")).codec
-    assert (why, back.encode(KOREAN).tolist()) == ("", ids)
+    assert (why, back.encode(text).tolist()) == ("", ids)
+    assert back.decode(ids) == here.codec.decode(ids)
     assert back.bytes_of[ids].sum() == here.codec.bytes_of[ids].sum()
     assert back.end_of_document == here.codec.end_of_document

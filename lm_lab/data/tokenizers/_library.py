@@ -7,6 +7,8 @@ from typing import Any
 
 END = "<|endoftext|>"
 SPACE = "\u2581"
+# A text that spells a special piece is cut behind its first letter, so that it is not that piece.
+NO_PIECE = r"<(?=unk>|0x[0-9A-F]{2}>)"
 
 
 def letters() -> dict[str, int]:
@@ -52,6 +54,7 @@ def of_pieces(
     `found` says which pieces a text may hold: not bytes and special ones. Of BPE the ids of a text
     are the same; of unigram too, but where two ways to cut it are equally likely.
     """
+    cut = None
     if bpe:
         names = {piece for piece, is_found in zip(pieces, found, strict=True) if is_found}
         longer = [place for place, piece in enumerate(pieces) if piece in names and len(piece) > 1]
@@ -66,6 +69,8 @@ def of_pieces(
     else:
         scored = [[piece, score] for piece, score in zip(pieces, scores, strict=True)]
         model = {"type": "Unigram", "unk_id": unknown, "vocab": scored}
+        cut = {"type": "Split", "pattern": {"Regex": NO_PIECE}, "invert": False}
+        cut["behavior"] = "MergedWithPrevious"
     form = [{"type": normal_form}] if normal_form else []
     spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
     back = {"type": "Replace", "pattern": {"String": SPACE}, "content": " "}
@@ -73,6 +78,7 @@ def of_pieces(
         model | {"byte_fallback": byte_fallback},
         len(pieces),
         normalizer={"type": "Sequence", "normalizers": [*form, spaces]},
+        pre_tokenizer=cut,
         decoder={
             "type": "Sequence",
             "decoders": [back, {"type": "ByteFallback"}, {"type": "Fuse"}],

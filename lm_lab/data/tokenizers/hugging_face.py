@@ -101,7 +101,7 @@ def codec(
     by_words = facts["model"].get("type") == "WordPiece"
     dtype = np.min_scalar_type(len(texts) - 1)
     texts[end] = b""
-    hidden = {end, *special.values()}
+    hidden = {number for number, text in enumerate(texts) if not text}
 
     def encode(text: str) -> np.ndarray:
         return np.array(begin + library.plain.encode(text, add_special_tokens=False).ids, dtype)
@@ -285,6 +285,8 @@ def _texts(facts: dict[str, Any], letters: dict[str, int] | None) -> dict[int, b
     else:
         fallback = model.get("byte_fallback", False)
         text_by_id = {number: _of_piece(piece, fallback) for piece, number in ids.items()}
+        unknown = model.get("unk_id", ids.get(model.get("unk_token")))
+        text_by_id |= {} if unknown is None else {unknown: b""}  # no text of its own
     for token in facts.get("added_tokens") or ():
         text_by_id[token["id"]] = b"" if token["special"] else token["content"].encode()
     return text_by_id

@@ -12,9 +12,9 @@ import pytest
 
 from lm_lab import registry
 from lm_lab.data.tokenizers import (
+    _library,
     byte,
     characters,
-    hugging_face,
     hugging_face_learnt,
     morphemes,
     sentencepiece,
@@ -134,7 +134,7 @@ def ranks(tmp_path):
     pytest.importorskip("tiktoken")
     pytest.importorskip("tokenizers")
     facts = json.loads(hugging_face_learnt.learn(hugging_face_learnt.Config(), iter(TRAINED)))
-    letters = hugging_face._letters()
+    letters = _library.letters()
     tokens = [bytes([value]) for value in range(256)]
     tokens += [
         bytes(letters[one] for one in left + right) for left, right in facts["model"]["merges"]
