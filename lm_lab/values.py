@@ -34,7 +34,9 @@ def check(value: Any, hint: Any, where: str, limits: Mapping[str, Any]) -> Any:
     try:
         converted = _convert(value, hint)
         if converted is _REFUSED:
-            raise UserError(f"{where} must be {expected(hint)}, not {shown(value)}")
+            as_list = "a list, each text" in expected(hint) and isinstance(value, str)
+            remedy = f"; write {shown(value.split(','))}" if as_list else ""
+            raise UserError(f"{where} must be {expected(hint)}, not {shown(value)}{remedy}")
         numbers = converted if isinstance(converted, tuple) else (converted,)
         for number in numbers:
             if isinstance(number, (int, float)) and not isinstance(number, bool):

@@ -72,7 +72,10 @@ def test_values_become_the_types_of_their_fields(given, kept):
         ({"kind": ["round"]}, "config.s.kind must be one of round, square, not ['round']"),
         ({"name": 3}, "config.s.name must be text, not 3"),
         ({"fast": 1}, "config.s.fast must be True or False, not 1"),
-        ({"paths": "a"}, "config.s.paths must be a list, each text, not 'a'"),
+        (
+            {"paths": "a,b"},
+            "config.s.paths must be a list, each text, not 'a,b'; write ['a', 'b']",
+        ),
         ({"paths": ["a", 1]}, "config.s.paths must be a list, each text, not ['a', 1]"),
         ({"weights": [0.5, -1]}, "config.s.weights must be at least 0.0, not -1.0"),
         ({"kind": "square", "width": 3}, "config.s: a square of width 3 cannot be halved"),
