@@ -29,7 +29,7 @@ COMMANDS = {
     "keys": "list every key of a config, with its default, meaning and range",
 }
 # commands that begin anew each time
-READS = [["plan"], ["generate"], ["fit"], ["status"], ["query"], ["forecasts"], ["check"], ["keys"]]
+READS = {"plan", "generate", "fit", "status", "query", "forecasts", "check", "keys"}
 INTERNAL = ("members", "count")  # run by the launches of sweeps
 
 USAGE = """lm-lab: which architecture is better, at what compute, and how does it scale?
@@ -59,7 +59,7 @@ EXIT_CODES = """Exit codes:
 def main() -> None:
     """Runs a command, and ends with its exit code (EXIT_CODES)."""
     try:
-        stores = sys.argv[1:2] not in READS
+        stores = READS.isdisjoint(sys.argv[1:2])
         with Signals("leave", stores=stores):  # before the other imports, which take seconds
             _main()
     except Stopped as stop:
