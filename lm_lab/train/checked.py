@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from lm_lab.nn.pooling import Pooled
 from lm_lab.types import (
     AdapterFunctions,
     Batch,
@@ -44,12 +43,14 @@ def _sized(examples: Examples, bytes_of: np.ndarray) -> Examples:
     return examples._replace(bytes=sizes if segments is None else sizes * (segments > 0))
 
 
-def initial_params(module: str, model: Any, key: Array, inputs: Inputs, vocab: int) -> PyTree:
+def initial_params(
+    module: str, model: Any, key: Array, inputs: Inputs, vocab: int | None
+) -> PyTree:
     """The parameters that a Linen module of the family `module` draws. Raises UserError where it
-    gives no logits [B L vocab] of the inputs.
+    gives no logits [B L vocab] of the inputs; a `vocab` of None asks for none.
     """
     logits, variables = model.init_with_output(key, inputs)
-    if isinstance(model, Pooled):
+    if vocab is None:
         return variables["params"]
     shape = (*inputs.tokens.shape, vocab)
     if not isinstance(logits, Array) or logits.shape != shape:

@@ -222,6 +222,8 @@ def _draw(task: Task) -> Callable[[Hyper, Mapping[str, Array]], PyTree]:
     """
     shapes, dtype = example_inputs(task), task.experiment.precision.parameters
     chosen = task.experiment.model
+    # Other objectives than those of the likelihood of text say themselves what a model gives.
+    vocab = None if task.objective_kind.text_likelihood is None else chosen.settings.vocab
     # The reference model has the same parameters, and its kernels take float32, which fused ones
     # refuse.
     model = task.reference_model
@@ -229,7 +231,7 @@ def _draw(task: Task) -> Callable[[Hyper, Mapping[str, Array]], PyTree]:
     def draw(hyper: Hyper, given: Mapping[str, Array]) -> PyTree:
         key = jax.random.key(hyper["seed"])
         inputs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        params = checked.initial_params(chosen.name, model, key, inputs, chosen.settings.vocab)
+        params = checked.initial_params(chosen.name, model, key, inputs, vocab)
         drawn = initial.filled(params, given)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), drawn)
 
