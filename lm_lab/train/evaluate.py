@@ -36,7 +36,7 @@ def state_of(run: Run, compiled: CompiledProgram) -> tuple[int, TrainState]:
     if newest is None:
         raise UserError(f"{run.directory} holds no checkpoint; train it first")
     step, held, extra = newest
-    restore.check_text(run.directory, compiled.feed.dataset.identity, extra)
+    restore.check_text(run.directory, compiled.feed.dataset, extra)
     state = compiled.load([held])
     if extra.get("base", "") != compiled.bases(state)[0]:
         raise UserError(

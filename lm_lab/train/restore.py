@@ -252,12 +252,13 @@ def located(content: Mapping[str, Any], moved: Mapping[str, Any]) -> dict[str, A
     return values
 
 
-def check_text(directory: Path, text: str, extra: Mapping[str, Any]) -> None:
+def check_text(directory: Path, dataset: loader.Dataset, extra: Mapping[str, Any]) -> None:
     """Raises UserError where a checkpoint, of which `extra` tells, was trained on other text."""
-    if extra.get("text", text) != text:
+    if extra.get("text", dataset.identity) != dataset.identity:
+        key = "source" if "" in dataset.sources else "sources.LABEL"
         raise UserError(
             f"{directory}: config.data gives other text than it was trained on; give it that "
-            "text, by --config.data.source.path=PATH"
+            f"text, by --config.data.{key}.path=PATH"
         )
 
 
