@@ -1,7 +1,7 @@
 """Files named by config.data.source.path and its like, in a fixed order, with one-line errors."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from lm_lab.data.faults import SOURCE, Decoder, fault
@@ -24,7 +24,7 @@ def find(path: str, suffixes: tuple[str, ...], key: str = "path") -> list[tuple[
         raise absent(path, key)
     matches = [
         (file.relative_to(root).as_posix(), file)
-        for file in walk(root)
+        for file in walk(root, key=key)
         if file.name.endswith(suffixes)
     ]
     if not matches:
@@ -53,10 +53,20 @@ def absent(path: str, key: str, wanted: str = "file or folder") -> Exception:
     )
 
 
-def walk(root: Path, skip_folders: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Every file below a folder; folders named in `skip_folders` are not entered."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name not in skip_folders]
+def walk(
+    root: Path, skip: Callable[[str], bool] = lambda name: False, key: str = "path"
+) -> Iterator[Path]:
+    """Every file below a folder; folders whose name is to be skipped are not entered. Raises
+    UserError for a folder that cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise fault(
+            key, f"cannot read {error.filename} ({error.strerror}); mend that, or name a glob"
+        )
+
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if not skip(name)]
         for name in names:
             yield Path(folder, name)
 

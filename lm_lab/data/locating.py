@@ -77,7 +77,7 @@ def _folder(
     key: str, root: Path, takes: Callable[[Path], bool], wanted: str
 ) -> list[tuple[str, Path]]:
     saved = _saved(key, root)
-    listed = files.walk(root) if saved is None else saved
+    listed = files.walk(root, lambda name: name.startswith(HIDDEN), key) if saved is None else saved
     named_files = []
     for path in listed:
         name = path.relative_to(root).as_posix()

@@ -1,6 +1,8 @@
 """Every format, packing and way to name files gives the same documents; bad input is one line."""
 
+import errno
 import json
+import os
 
 import pytest
 
@@ -268,6 +270,24 @@ def test_paths_that_lead_nowhere_or_outside(tmp_path, write_records):
     with pytest.raises(UserError, match=r"several formats \(csv, jsonl\)"):
         texts(tmp_path)
     assert texts(tmp_path, format="csv") == ["x"]
+
+
+def test_a_folder_that_cannot_be_read_is_refused_and_a_hidden_one_left_alone(tmp_path, monkeypatch):
+    for name in ("open", "closed", ".closed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text(name)
+    scandir = os.scandir
+
+    def guarded(path):  # root reads everything
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(UserError, match=r"path: cannot read .*/closed \(Permission denied\); mend"):
+        texts(tmp_path)
+    (tmp_path / "closed").rename(tmp_path / "_closed")
+    assert texts(tmp_path) == ["open"]
 
 
 def test_fields_that_do_not_go_together():
