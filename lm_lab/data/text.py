@@ -2,6 +2,7 @@
 at first use.
 """
 
+import dataclasses
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -40,6 +41,25 @@ class Text:
     def corpus(self) -> Corpus:
         """The documents; of a mixture those of the first source."""
         return next(iter(self.corpora.values()))
+
+    @cached_property
+    def revisions(self) -> dict[str, str]:
+        """The commits of sources that come from a hub, by the key of their revision."""
+        found = {
+            f"{corpus.key}.revision": corpus.source.revision(corpus.settings)
+            for corpus in self.corpora.values()
+        }
+        return {key: commit for key, commit in found.items() if commit is not None}
+
+    @property
+    def places(self) -> list[str]:
+        """The keys that say where the text lies."""
+        return [
+            f"{corpus.key}.{field.name}"
+            for corpus in self.corpora.values()
+            for field in dataclasses.fields(corpus.settings)
+            if field.metadata.get("names_file") and vars(corpus.settings)[field.name] is not None
+        ]
 
     @cached_property
     def codec(self) -> Codec:
