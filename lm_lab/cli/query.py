@@ -2,7 +2,7 @@
 
   lm-lab query runs
   lm-lab query runs/isoflop 'select "model.width", min(loss) from runs group by all order by 2'
-  lm-lab query runs 'from runs where status = $$failed$$ select sweep, name, message' --csv
+  lm-lab query runs 'from runs select sweep, name, message where status = $$failed$$' --csv
 
   DIR                         the directory of a sweep, or a folder of such directories
   SQL                         DuckDB's, over the table `runs`: a row a run, the columns of
