@@ -40,7 +40,8 @@ def test_every_run_is_listed_with_its_cost_and_none_begins(tmp_path, monkeypatch
     assert abs(float(total.split(", ")[1].split()[0]) - sum(flops)) < 0.01 * sum(flops)
     assert list(tmp_path.iterdir()) == []
     assert "unknown of one device" in describe_runs(study, lambda _: Pace(None, "?"))[-1]
-    fourteen = {"train.steps": None, "train.budget_flops": 1.4 * flops[1]}  # steps come in tens
+    fourteen = {"train.steps": None, "train.budget_flops": 1.4 * flops[1]}
+    fourteen |= {"train.steps_per_call": 10}
     *_, caution, total = describe_runs(
         dataclasses.replace(study, sweep=[fourteen], analysis={"kind": "isoflop"}),
         lambda dtype: Pace(1e6, dtype),
