@@ -195,6 +195,8 @@ class Source(NamedTuple, Generic[ConfigT]):
     provides: DataForm | Callable[[ConfigT], DataForm] = "stream"
     # (settings, text) -> the text in the form that the sources of pairs had in training
     as_source: Callable[[ConfigT, str], str] = lambda config, text: text
+    # the commit that a branch of `config.revision` stands for now, which runs record
+    revision: Callable[[ConfigT], str | None] = lambda config: None
 
     def form(self, config: ConfigT) -> DataForm:
         """What a source with these settings provides."""

@@ -72,7 +72,8 @@ def setting(
     A run may go on with another value of a setting that is marked so:
     changes_result=False    it changes the result by the rounding of sums at most: kernels, the
                             mesh, how often something is written
-    names_file=True         it names a file of text, and the text itself is compared
+    names_file=True         it names a file of text, or which state of it, and the text itself is
+                            compared
 
     reference=VALUE marks a setting that says how something is computed (changes_result is False);
     VALUE selects the plain computation, written as the formulas are.

@@ -56,7 +56,7 @@ def run(argv: list[str]) -> int:
         name = text.config.tokenizer.name
         raise UserError(f"--out={OUT.value}: the tokenizer {name!r} learns nothing; leave it out")
     data = text.dataset
-    text.say_tails()
+    text.say_splits()
     print(f"tokenizer {data.tokenizer.identity}, {data.vocab:,} ids")
     for label, sides in data.sources.items():
         print("\n".join(_facts(label, sides, data)))

@@ -5,6 +5,7 @@ import http.client
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from lm_lab.data.progress import Progress
@@ -71,7 +72,7 @@ def _download(published: PublishedSet, file: PublishedFile, host: str, bar: Prog
     try:
         if bytes_here < file.bytes:
             _append(address, part, bytes_here, file.bytes, bar)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise UserError(
             f"lm-lab data fetch {published.name}: cannot read {address} ({reason}); bring the file "
@@ -96,6 +97,21 @@ def _append(address: str, part: Path, have: int, size: int, bar: Progress) -> No
         with explained(part, "write"):
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("ab" if resumed else "wb") as file:
-                while file.tell() < size and (data := answer.read(CHUNK)):
+                for data in _received(answer):
                     file.write(data)
                     bar.add(len(data))
+                    if file.tell() >= size:
+                        return
+
+
+def _received(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The content as it comes. Raises HTTPException where the connection breaks off before its
+    end.
+    """
+    try:
+        while data := answer.read(CHUNK):
+            yield data
+    except OSError as error:  # named apart from errors of the disk
+        raise http.client.HTTPException(f"the connection broke off: {error}") from None
+    if answer.length:
+        raise http.client.HTTPException(f"the connection broke off {answer.length:,} bytes early")

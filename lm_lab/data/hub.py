@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,12 @@ from lm_lab.types import UserError
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SECONDS = 10.0  # to wait for an answer of the hub
 AT_ONCE = 1000  # rows of a streamed batch
+CLIENT = "huggingface_hub"  # the package whose errors say most
+LOG_IN = "log in by `hf auth login` or HF_TOKEN"
+REMEDIES = {  # by the name of the client's error
+    "GatedRepoError": f"ask for access on its page, and {LOG_IN}",
+    "RepositoryNotFoundError": f"there is none of this name, or it is private: {LOG_IN}",
+}
 
 
 class Split(NamedTuple):
@@ -37,8 +44,8 @@ class Split(NamedTuple):
 
 @functools.cache
 def commit(name: str, revision: str) -> str:
-    """The commit of a revision: from the hub, once a process, or the last known one if the hub
-    cannot be reached. Raises UserError where neither is known.
+    """The commit of a revision: from the hub, once a process; if the hub cannot be reached the last
+    known one, or that which its own library last downloaded. Raises UserError where none is known.
     """
     if COMMIT.fullmatch(revision):
         return revision
@@ -51,6 +58,8 @@ def commit(name: str, revision: str) -> str:
     try:
         return reading.read_bytes(note).decode()
     except OSError:
+        if downloaded := _downloaded(name, revision):
+            return downloaded
         raise fault(
             "dataset",
             f"{name!r} is no file or folder here, and the hub does not give it ({why}); check the "
@@ -64,8 +73,20 @@ def _ask(name: str, revision: str) -> tuple[str | None, str]:
     try:
         commit_hash = library.HfApi().dataset_info(name, revision=revision, timeout=SECONDS).sha
     except Exception as error:  # noqa: BLE001 - the client's errors have no base; it says why
-        return None, _line(error)
+        return None, why(error)
     return commit_hash, ""
+
+
+def _downloaded(name: str, revision: str) -> str | None:
+    """The commit of a revision in the cache of the hub's library."""
+    library = imported("huggingface_hub")
+    try:
+        folder = library.snapshot_download(
+            name, repo_type="dataset", revision=revision, local_files_only=True
+        )
+    except Exception:  # noqa: BLE001 - the client's errors have no base; it is not there
+        return None
+    return Path(folder).name
 
 
 def files(wanted: Split, revision: str, key: str) -> list[Path]:
@@ -101,7 +122,7 @@ def _load(split: Split, revision: str, key: str, place: Path) -> list[Path]:
         schema = data.features.arrow_schema if data.features else None
         _write(place, rows.iter(batch_size=AT_ONCE), schema)
     except Exception as error:  # noqa: BLE001 - the library's errors have no base; it says why
-        raise fault(key, f"cannot read {split.split!r} of {split.name} ({_line(error)})") from None
+        raise fault(key, f"cannot read {split.split!r} of {split.name} ({why(error)})") from None
     return [place]
 
 
@@ -135,5 +156,17 @@ def _place(*facts: object) -> Path:
     return cache_directory().with_name("hub") / digest([repr(facts)])[:32]
 
 
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
+def why(error: BaseException) -> str:
+    """What went wrong with the hub, and the remedy where there is one: a line of the error of its
+    client that lies deepest, else of the error.
+    """
+    causes, inner = [error], error.__cause__
+    while inner is not None:
+        if type(inner).__module__.startswith(CLIENT):
+            causes.append(inner)
+        inner = inner.__cause__
+    cause = causes[-1]
+    line = textwrap.shorten(f"{type(cause).__name__}: {cause}", 200, placeholder=" ...")
+    names = [cls.__name__ for cls in type(cause).__mro__]
+    remedy = next((REMEDIES[name] for name in names if name in REMEDIES), None)
+    return line if remedy is None else f"{line}; {remedy}"

@@ -153,6 +153,7 @@ class Sides(NamedTuple):
     heldout: Split
     test: Split | None  # evaluated once, at the end of a run; None: the source has none
     tail: bool  # whether the end of the text is held out, rather than whole documents or records
+    leaked: int  # training documents that are held out too, or in the test; 0 if they are left out
     folder: Path  # of the token store
 
     def texts(self, side: Side) -> Path:

@@ -130,6 +130,7 @@ class Scan(NamedTuple):
     info: DocumentInfo
     sides: np.ndarray  # u8[n]: the split of each document, an index of SIDES, or LEFT_OUT
     left_out: dict[str, int]  # how many documents are left out, by the reason
+    leaked: int  # training documents that are also held out or in the test, and were not looked for
 
     @property
     def kept(self) -> np.ndarray:
@@ -175,16 +176,10 @@ def scan(documents: Documents, rule: Rule, kind: DataForm, spool: Spool | None =
             counts.update(_leave_out(copies, sides))
         if rule.train_documents is not None:
             counts.update(_keep_few(info, sides, rule.train_documents))
-    if not finds and (leaked := _leaked(info, sides, kind, grouped)):
-        print(
-            f"{leaked:,} training documents are also in the held-out text or the test; "
-            "config.data.duplicates='exact' leaves them out",
-            file=sys.stderr,
-            flush=True,
-        )
     if reasons := ", ".join(describe(counts)):
         print(f"left out of {len(info):,} documents: {reasons}", file=sys.stderr, flush=True)
-    return Scan(info, sides, {name: count for name, count in counts.items() if count})
+    leaked = 0 if finds else _leaked(info, sides, kind, grouped)
+    return Scan(info, sides, {name: count for name, count in counts.items() if count}, leaked)
 
 
 def _assign_kept(info: DocumentInfo, read: np.ndarray, rule: Rule, kind: DataForm) -> np.ndarray:

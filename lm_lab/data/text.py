@@ -2,6 +2,7 @@
 at first use.
 """
 
+import dataclasses
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -40,6 +41,25 @@ class Text:
     def corpus(self) -> Corpus:
         """The documents; of a mixture those of the first source."""
         return next(iter(self.corpora.values()))
+
+    @cached_property
+    def revisions(self) -> dict[str, str]:
+        """The commits of sources that come from a hub, by the key of their revision."""
+        found = {
+            f"{corpus.key}.revision": corpus.source.revision(corpus.settings)
+            for corpus in self.corpora.values()
+        }
+        return {key: commit for key, commit in found.items() if commit is not None}
+
+    @property
+    def places(self) -> list[str]:
+        """The keys that say where the text lies."""
+        return [
+            f"{corpus.key}.{field.name}"
+            for corpus in self.corpora.values()
+            for field in dataclasses.fields(corpus.settings)
+            if field.metadata.get("names_file") and vars(corpus.settings)[field.name] is not None
+        ]
 
     @cached_property
     def codec(self) -> Codec:
@@ -103,17 +123,24 @@ class Text:
                 train_documents=config.train_documents,
             )
 
-    def say_tails(self) -> None:
+    def say_splits(self) -> None:
         """Says on stderr which texts were to be split by documents and are a single one, so that
-        their end is held out.
+        their end is held out, and which have training documents that are held out too.
         """
         config = self.config
         for sides in self.dataset.sources.values():
+            of = f" of {sides.train.key}" if sides.train.label else ""
             if sides.tail and config.split == "documents":
-                whose = f"text of {sides.train.key}" if sides.train.label else "text"
                 print(
-                    f"The {whose} is one document: the last {100 * config.holdout_fraction:g} % of "
-                    "it is held out (config.data.holdout_fraction)",
+                    f"The text{of} is one document: the last {100 * config.holdout_fraction:g} % "
+                    "of it is held out (config.data.holdout_fraction)",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            if sides.leaked:
+                print(
+                    f"{sides.leaked:,} training documents{of} are also in the held-out text or the "
+                    "test; config.data.duplicates='exact' leaves them out",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -126,6 +153,7 @@ class Text:
             sides["heldout"],
             sides.get("test"),
             _is_tail(built),
+            built.manifest.get("leaked", 0),
             built.path,
         )
 

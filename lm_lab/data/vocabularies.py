@@ -24,6 +24,7 @@ from lm_lab.data.store import cache_directory
 from lm_lab.runs import durable, reading
 from lm_lab.types import Codec, UserError
 
+SAID_BYTES = 1_000_000  # of text; learning from more takes seconds, without a sign of life
 WRITTEN = "name that of a run's directory, or one that lm-lab tokenize --out has written"
 
 
@@ -95,10 +96,18 @@ def learnt(name: str, config: Any, corpora: Sequence[Corpus], rule: Rule) -> Pat
         / digest([json.dumps(facts, sort_keys=True)])[:32]
     )
     if not path.exists():
-        sides = []
+        sides, size = [], 0
         for corpus in corpora:
             with errors_at(corpus.key):
-                sides.append(scan(corpus.read, rule, corpus.form).sides)
+                scanned = scan(corpus.read, rule, corpus.form)
+            sides.append(scanned.sides)
+            size += int(scanned.info.bytes[scanned.sides == TRAIN].sum())
+        if size >= SAID_BYTES:
+            print(
+                f"The tokenizer {name!r} learns from {size / 1e6:,.1f} MB of text",
+                file=sys.stderr,
+                flush=True,
+            )
         content = maker.learn(config, _texts(corpora, sides, TRAIN))
         if not isinstance(content, bytes):
             raise UserError(

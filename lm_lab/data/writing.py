@@ -68,6 +68,7 @@ def write(
         "documents": int(scanned.kept.sum()),
         "bytes": scanned.bytes,
         **({"left_out": scanned.left_out} if rule.facts else {}),
+        **({"leaked": scanned.leaked} if scanned.leaked else {}),
         "dtype": dtype.str,
         "splits": splits,
         "statistics": {side: counts._asdict() for side, counts in counted.items()},

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lm_lab.data.hub import why
 from lm_lab.interop import folder
 from lm_lab.train import carried, restore
 from lm_lab.types import PyTree, UserError
@@ -60,14 +61,8 @@ def locate(name: str) -> Path:
     hub = importlib.import_module("huggingface_hub")
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(WANTED)))
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # the base class of all errors of the hub, and of httpx below it
+    except Exception as error:  # noqa: BLE001 - the client's errors have no base; it says why
         raise UserError(
-            f"{name}: no such folder, and the hub does not give it: {_first_line(error)}"
+            f"{name}: no such folder (from {Path.cwd()}), and the hub does not give it: "
+            f"{why(error)}"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -42,7 +42,7 @@ class RunScorer:
         """
         newest = commits.newest_intact(self.directory / "checkpoints")
         extra = commits.read_record(newest, verified=False).extra
-        restore.check_text(self.directory, self.task.dataset.identity, extra)
+        restore.check_text(self.directory, self.task.text, extra)
         programs = heldout_likelihoods(self.task, self.run)
         return {name: program(self.params) for name, program in programs.items()}
 

@@ -31,13 +31,16 @@ def likelihood(logits_BLV: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
         "bytes": (batch.bytes * batch.weights).sum(),
     }
     if smoothing:
-        any_BL = log_total_BL - logits_BLV.mean(-1)
+        any_BL = log_total_BL - logits_BLV.mean(-1, dtype=log_total_BL.dtype)
         sums["penalty"] = smoothing * ((any_BL - nll_BL) * batch.weights).sum()
     return sums
 
 
 def token_nll(logits_BLV: Array, targets_BL: Array) -> tuple[Array, Array]:
-    """(nats of each target f32[B L], the log of the sum of exp(logits) f32[B L])."""
+    """(nats of each target f32[B L], the log of the sum of exp(logits) f32[B L]), in float32 also
+    where a model gives its logits in bfloat16.
+    """
+    logits_BLV = logits_BLV.astype(jnp.promote_types(logits_BLV.dtype, jnp.float32))
     peak_BL1 = jax.lax.stop_gradient(logits_BLV.max(-1, keepdims=True))
     log_total_BL = jnp.log(jnp.exp(logits_BLV - peak_BL1).sum(-1)) + peak_BL1[..., 0]
     target_BL = jnp.take_along_axis(logits_BLV, targets_BL[..., None], axis=-1)[..., 0]

@@ -3,6 +3,7 @@
 JSON has no NaN and no infinity: a number that is not finite is written as null.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -54,6 +55,7 @@ _RESULT_TYPES = {
     "text": str,
     "message": (str, NoneType),
 }
+NO_REVISIONS: Mapping[str, str] = {}
 PRUNE = "prune"
 """The file in a run's directory that asks it to end after its next evaluation, with the reason."""
 PACKAGES = ("lm_lab", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -81,9 +83,20 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_environment(directory: Path) -> None:
-    """Writes environment.json, which describes the newest launch. Raises UserError."""
-    atomic_write(directory / "environment.json", _dump(environment()))
+def write_environment(directory: Path, revisions: Mapping[str, str] = NO_REVISIONS) -> None:
+    """Writes environment.json, which describes the newest launch, with the commits of its data sets
+    by key. Raises UserError.
+    """
+    known = {"revisions": dict(revisions)} if revisions else {}
+    atomic_write(directory / "environment.json", _dump(environment() | known))
+
+
+def read_revisions(directory: Path) -> dict[str, str]:
+    """The commits of data sets that environment.json names; {} where it cannot be read."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        found = json.loads((directory / "environment.json").read_text()).get("revisions")
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def write_result(directory: Path, result: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lm_lab.data.text import Text
 from lm_lab.engine.state import TrainState
 from lm_lab.evaluation.likelihood import figures
 from lm_lab.runs import records
@@ -17,9 +18,9 @@ from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
 
-def state_of(run: Run, compiled: CompiledProgram) -> tuple[int, TrainState]:
-    """(step, state) of the run's newest checkpoint. Raises UserError where it has none, or is in
-    use.
+def state_of(run: Run, text: Text, compiled: CompiledProgram) -> tuple[int, TrainState]:
+    """(step, state) of the run's newest checkpoint. Raises UserError where it has none, is in use,
+    or was trained on other text.
     """
     if not (run.directory / "checkpoints").is_dir():
         raise UserError(f"{run.directory} holds no checkpoint; train it first")
@@ -36,7 +37,7 @@ def state_of(run: Run, compiled: CompiledProgram) -> tuple[int, TrainState]:
     if newest is None:
         raise UserError(f"{run.directory} holds no checkpoint; train it first")
     step, held, extra = newest
-    restore.check_text(run.directory, compiled.feed.dataset.identity, extra)
+    restore.check_text(run.directory, text, extra)
     state = compiled.load([held])
     if extra.get("base", "") != compiled.bases(state)[0]:
         raise UserError(
@@ -52,8 +53,9 @@ def evaluate(run: Run) -> tuple[int, dict[str, float]]:
     Raises UserError as training does, and where there is no checkpoint.
     """
     result: dict[str, Any] | None = records.read_result(run.directory)
-    compiled = compile_program([bind(run.experiment, run.resolved)])
-    step, state = state_of(run, compiled)
+    task = bind(run.experiment, run.resolved)
+    compiled = compile_program([task])
+    step, state = state_of(run, task.text, compiled)
     ended = step == compiled.program.steps
     sums = compiled.evaluate(state, at_end=ended)[0]
     metrics = {

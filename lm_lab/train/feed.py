@@ -77,7 +77,7 @@ def open_feed(task: Task, program: Program, seeds: Iterable[int]) -> Feed:
     run = text_run(task)
     tasks = open_tasks(task, run)
     whole = heldout_likelihoods(task, run) if experiment.evaluation.whole else {}
-    task.text.say_tails()
+    task.text.say_splits()
     names = tuple(label or member.source.name for label, member in experiment.data.members.items())
     return Feed(
         dataset,

@@ -156,8 +156,8 @@ def assemble(task: Task) -> Program:
     def init(hyper: Hyper, given: Mapping[str, Array]) -> TrainState:
         return begin(hyper, given, draw(hyper, given))
 
-    chosen = accumulation(experiment.train)
-    return Program(init, step, evaluate, test, slots, state, adapter, *sizes, chosen)
+    parts = accumulation(experiment.train)
+    return Program(init, step, evaluate, test, slots, state, adapter, *sizes, parts)
 
 
 def accumulation(train: TrainConfig) -> Accumulation:

@@ -25,7 +25,7 @@ from lm_lab.engine.average import AVERAGE
 from lm_lab.engine.program import like
 from lm_lab.engine.sharding import unbox
 from lm_lab.nn.trees import union
-from lm_lab.runs import arrays, commits
+from lm_lab.runs import arrays, commits, records
 from lm_lab.runs.config import NAME_A_RUN, read_config_file
 from lm_lab.schema import build
 from lm_lab.train import carried, trust
@@ -252,13 +252,20 @@ def located(content: Mapping[str, Any], moved: Mapping[str, Any]) -> dict[str, A
     return values
 
 
-def check_text(directory: Path, text: str, extra: Mapping[str, Any]) -> None:
-    """Raises UserError where a checkpoint, of which `extra` tells, was trained on other text."""
-    if extra.get("text", text) != text:
-        raise UserError(
-            f"{directory}: config.data gives other text than it was trained on; give it that "
-            "text, by --config.data.source.path=PATH"
-        )
+def check_text(directory: Path, text: Text, extra: Mapping[str, Any]) -> None:
+    """Raises UserError where a checkpoint, of which `extra` tells, was trained on other text; it
+    names the commits of a hub's data sets that have moved since.
+    """
+    if extra.get("text", text.dataset.identity) == text.dataset.identity:
+        return
+    then, now = records.read_revisions(directory), text.revisions
+    moved = [f"--{key}={then[key]}" for key in now if then.get(key, now[key]) != now[key]]
+    places = moved or [f"--{key}=..." for key in text.places]
+    by = f", by {' '.join(places)}" if places else ""
+    raise UserError(
+        f"{directory}: config.data gives other text than it was trained on; give it that text{by}, "
+        "and the versions in environment.json, or choose another directory"
+    )
 
 
 def check_learnt(directory: Path, content: Mapping[str, Any]) -> None:

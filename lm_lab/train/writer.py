@@ -24,6 +24,7 @@ from lm_lab.train.counters import ACCUMULATION, BRANCHED, LOST_STEPS, POPULATION
 from lm_lab.train.feed import Feed
 from lm_lab.train.horizon import check_end
 from lm_lab.train.program import Program
+from lm_lab.train.restore import check_text
 from lm_lab.train.run import BoundRun, Place
 from lm_lab.train.sections import flat
 from lm_lab.types import PyTree, UserError
@@ -207,7 +208,7 @@ class RunWriter:
         origin = self._origin if self._begins(step) else None
         if origin:
             origin.check(self.run.task.update, program.steps, feed.dataset.identity, base)
-        self._check_begun(program, feed, base, step, extra)
+        self._check_begun(program, base, step, extra)
         newest = next(self._checkpoints.commits(), None)
         lines, self._lines = self._read_lines(), None
         last = newest.extra if newest else {}
@@ -232,7 +233,7 @@ class RunWriter:
         self._opened = self._stack.enter_context(ExitStack())
         metrics = records.Metrics(self.run.directory, kept, flat(self.run.resolved))
         self._metrics = self._opened.enter_context(metrics)
-        records.write_environment(self.run.directory)
+        records.write_environment(self.run.directory, self.run.task.text.revisions)
 
     @property
     def held_out(self) -> float:
@@ -245,10 +246,10 @@ class RunWriter:
             self._compile_seconds += seconds
 
     def _check_begun(
-        self, program: Program, feed: Feed, base: str, step: int, extra: Mapping[str, Any]
+        self, program: Program, base: str, step: int, extra: Mapping[str, Any]
     ) -> None:
         """Raises UserError where the run began otherwise, by a checkpoint's `extra`."""
-        text, place = feed.dataset.identity, self.run.directory
+        place = self.run.directory
         remedy = f"go on with the versions in environment.json, or {OTHER}"
         if self._claim.moves_end:
             if self._ended is not None and not step:
@@ -257,11 +258,7 @@ class RunWriter:
         elif extra.get("steps", program.steps) != program.steps:
             counts = f"{extra['steps']} steps, and the budget now makes {program.steps}"
             raise UserError(f"{place}: its checkpoint is of a run of {counts}; {remedy}")
-        if extra.get("text", text) != text:
-            raise UserError(
-                f"{place}: config.data gives other text than its checkpoint was trained on; "
-                f"{remedy}"
-            )
+        check_text(place, self.run.task.text, extra)
         if extra.get("base", base) != base:
             raise UserError(
                 f"{place}: its adapter was trained on other parameters than config.train.initial "

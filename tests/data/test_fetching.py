@@ -1,7 +1,10 @@
 """Data sets brought from a server on this machine: resumed, verified, refused in a line."""
 
+import contextlib
 import hashlib
 import http.server
+import socket
+import struct
 import threading
 from functools import partial
 from pathlib import Path
@@ -40,6 +43,28 @@ class NoRanges(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class BreaksOff(Ranges):
+    """Sends 400 bytes of a file and closes the connection, the first time; then as Ranges."""
+
+    def do_GET(self):
+        if self.asked:
+            super().do_GET()
+        else:
+            self.asked.append(None)
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"a" * 400)
+
+
+class Resets(http.server.SimpleHTTPRequestHandler):
+    """Resets the connection without an answer."""
+
+    def handle(self):
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+
 @pytest.fixture
 def wanted(tmp_path, monkeypatch):
     monkeypatch.setenv("LM_LAB_DATA", str(tmp_path / "data"))
@@ -53,16 +78,22 @@ def wanted(tmp_path, monkeypatch):
     return published.PublishedSet("set", "me/set", "abc", "raw", "none", "letters", [], files)
 
 
-@pytest.fixture(params=[Ranges, NoRanges])
-def host(request, tmp_path):
+@contextlib.contextmanager
+def serving(kind, tmp_path):
     Ranges.asked.clear()
-    handler = partial(request.param, directory=str(tmp_path / "web"))
+    handler = partial(kind, directory=str(tmp_path / "web"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(params=[Ranges, NoRanges])
+def host(request, tmp_path):
+    with serving(request.param, tmp_path) as address:
+        yield address
 
 
 def test_files_are_brought_once_and_verified(wanted, host, tmp_path):
@@ -82,6 +113,22 @@ def test_a_download_that_broke_off_goes_on(wanted, host, tmp_path):
     assert fetching.fetch(wanted, host)[0].read_bytes() == TEXTS["a.txt"]
     assert not part.exists()
     assert Ranges.asked in (["bytes=400-", None], [])
+
+
+def test_a_connection_that_closes_early_keeps_what_came(wanted, tmp_path):
+    with serving(BreaksOff, tmp_path) as host:
+        with pytest.raises(
+            UserError, match=r"cannot read .*\(the connection broke off 600 bytes ea"
+        ):
+            fetching.fetch(wanted, host)
+        assert fetching.fetch(wanted, host)[0].read_bytes() == TEXTS["a.txt"]
+    assert Ranges.asked == [None, "bytes=400-", None]
+    wanted.place(wanted.files[0]).unlink()
+    with (
+        serving(Resets, tmp_path) as host,
+        pytest.raises(UserError, match=r"cannot read .* reset by"),
+    ):
+        fetching.fetch(wanted, host)
 
 
 def test_other_content_is_refused_and_removed(wanted, host, tmp_path):

@@ -87,3 +87,10 @@ def test_65536_losses_add_up():
     assert sums["nll"].dtype == jnp.float32
     assert float(sums["nll"]) == pytest.approx(65_536 * np.log(2), rel=ROUNDING)
     assert float(sums["weight"]) == float(sums["bytes"]) == 65_536
+
+
+def test_logits_in_bfloat16_are_summed_in_float32():
+    rounded = drawn_logits().astype(jnp.bfloat16)
+    sums = likelihood(rounded, drawn_batch(), smoothing=0.1)
+    wanted = likelihood(rounded.astype(jnp.float32), drawn_batch(), smoothing=0.1)
+    assert distance((sums["nll"], sums["penalty"]), (wanted["nll"], wanted["penalty"])) < ROUNDING

@@ -1,5 +1,7 @@
 """The feed of a run: `plan` and `train` refuse the same mistakes in the same words."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -51,7 +53,7 @@ def test_of_a_single_file_the_end_is_held_out_and_that_is_said(text, capsys):
     )
     assert resolved["data"]["split"] == "documents"
     opened = Text(experiment.data)
-    opened.say_tails()
+    opened.say_splits()
     dataset = opened.dataset
     assert dataset.only.tail
     whole = text.read_bytes()
@@ -59,3 +61,13 @@ def test_of_a_single_file_the_end_is_held_out_and_that_is_said(text, capsys):
     assert bytes(dataset.train.tokens.astype(np.uint8)) == whole[:cut]
     assert bytes(dataset.heldout.tokens[:-1].astype(np.uint8)) == whole[cut:]
     assert "The text is one document: the last 10 % of it is held out" in capsys.readouterr().err
+
+
+def test_training_documents_that_are_held_out_too_are_said_at_every_launch(tmp_path, capsys):
+    path = tmp_path / "copies.jsonl"
+    path.write_text("".join(json.dumps({"text": f"number {n}"}) + "\n" for n in range(30)))
+    source = {"name": "jsonl", "path": str(path), "heldout_path": str(path)}
+    for _ in range(2):  # the second finds the token store there
+        experiment, _ = tiny.resolve({"data": {"source": source, "length": 16}})
+        Text(experiment.data).say_splits()
+        assert "30 training documents are also in the held-out text" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import math
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from lm_lab.engine import sharding
 from lm_lab.engine.sharding import unbox
 from lm_lab.engine.state import saved
 from lm_lab.runs import arrays, records
-from lm_lab.train import identity, loop, program
+from lm_lab.train import identity, loop, program, restore
 from lm_lab.train.run import Run
 from lm_lab.train.sections import decides, differences, key_table
 from lm_lab.types import UserError
@@ -171,3 +172,21 @@ def test_a_state_is_restored_to_any_mesh_in_every_bit_and_the_mesh_is_no_part_of
         moved = values | {"mesh": values["mesh"] | mesh}
         changed = differences(values, moved, key_table(values))
         assert not any(decides(change.key, key_table(values)) for change in changed)
+
+
+def test_a_branch_of_a_hub_that_has_moved_is_named_by_the_commit_of_the_run(tmp_path):
+    key = "config.data.source.revision"
+    source = {"name": "hugging_face", "dataset": "org/lines"}
+    assert key.removeprefix("config.") in key_table({"data": {"source": source}}).files
+    records.write_environment(tmp_path, {key: "a" * 40})
+    text = SimpleNamespace(
+        dataset=SimpleNamespace(identity="new"),
+        revisions={key: "b" * 40},
+        places=["config.data.source.dataset", key],
+    )
+    restore.check_text(tmp_path, text, {"text": "new"})
+    with pytest.raises(UserError, match=rf"give it that text, by --{key}={'a' * 40}, and the"):
+        restore.check_text(tmp_path, text, {"text": "old"})
+    text.revisions = {}
+    with pytest.raises(UserError, match=rf"by --config.data.source.dataset=... --{key}=..., and"):
+        restore.check_text(tmp_path, text, {"text": "old"})

@@ -33,7 +33,7 @@ class Config(Fields):
     split: str = setting("what to train on", "train")
     heldout_split: str | None = setting("what is held out; None: a part of the other", None)
     test_split: str | None = setting("what is kept for the test at the end", None)
-    revision: str = setting("of the hub: a branch, tag or commit", "main")
+    revision: str = setting("of the hub: a branch, tag or commit", "main", names_file=True)
     streaming: bool = setting("of the hub: bring only `limit` rows of each split here", False)
     limit: int | None = setting(
         "documents to train on at most, from the beginning; None: all", None, low=1
@@ -73,8 +73,8 @@ def fingerprint(config: Config) -> str:
         *sides.unless_refused(config.errors),
         *grouped,
     ]
-    if not Path(config.dataset).expanduser().exists():
-        commit = hub.commit(config.dataset, config.revision)
+    commit = revision(config)
+    if commit is not None:
         return digests.digest([*settings, repr((config.dataset, config.subset)), commit])
     named_files = [
         (f"{key}:{path.name}", path)
@@ -82,6 +82,13 @@ def fingerprint(config: Config) -> str:
         for _, path in _files(config, split, key)
     ]
     return digests.of_files(named_files, *settings, key="dataset")
+
+
+def revision(config: Config) -> str | None:
+    """The commit of a data set of the hub; None for files here. Raises UserError."""
+    if Path(config.dataset).expanduser().exists():
+        return None
+    return hub.commit(config.dataset, config.revision)
 
 
 def _sides(config: Config) -> list[tuple[str, str, Side | None]]:
@@ -136,4 +143,10 @@ def _read(
                 yield document
 
 
-SOURCE = Source(Config, documents, fingerprint, provides=lambda config: config.form)
+SOURCE = Source(
+    Config,
+    documents,
+    fingerprint,
+    provides=lambda config: config.form,
+    revision=revision,
+)

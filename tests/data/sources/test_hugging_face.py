@@ -37,7 +37,7 @@ def online(tmp_path, monkeypatch):
     (tmp_path / "hub").mkdir()
     rows().to_parquet(tmp_path / "hub" / "train-0.parquet")
     hub.commit.cache_clear()
-    state = types.SimpleNamespace(up=True, sha=COMMIT, loads=[])
+    state = types.SimpleNamespace(up=True, sha=COMMIT, loads=[], downloaded={})
 
     def dataset_info(name, revision, timeout):
         assert timeout
@@ -54,8 +54,16 @@ def online(tmp_path, monkeypatch):
         place = {"data_dir": str(tmp_path / "hub"), "cache_dir": str(tmp_path / "library")}
         return datasets.load_dataset("parquet", subset, split=split, **place)
 
+    def snapshot_download(name, repo_type, revision, local_files_only):
+        assert (repo_type, local_files_only) == ("dataset", True)
+        if revision not in state.downloaded:
+            raise FileNotFoundError(name)
+        return str(tmp_path / state.downloaded[revision])
+
     library = types.SimpleNamespace(
-        HfApi=lambda: types.SimpleNamespace(dataset_info=dataset_info), load_dataset=load_dataset
+        HfApi=lambda: types.SimpleNamespace(dataset_info=dataset_info),
+        load_dataset=load_dataset,
+        snapshot_download=snapshot_download,
     )
     monkeypatch.setattr(hub, "imported", lambda package: library)
     return state
@@ -100,6 +108,21 @@ def test_what_the_hub_does_not_give_is_one_line(online):
         texts("org/lines", revision="v1")
     with pytest.raises(UserError, match=r"streaming needs a limit"):
         config("org/lines", streaming=True)
+
+
+def test_what_the_hubs_own_library_downloaded_is_read_without_a_network(online):
+    online.up, online.downloaded = False, {"v2": COMMIT}
+    assert texts("org/lines", revision="v2") == TEXTS
+    assert hugging_face.revision(config("org/lines", revision="v2")) == COMMIT
+
+
+def test_the_clients_own_error_is_said_with_its_remedy():
+    client = types.new_class("GatedRepoError", (OSError,))
+    client.__module__ = f"{hub.CLIENT}.errors"
+    inner, outer = client("403\nrestricted"), FileNotFoundError("check your connection")
+    inner.__cause__, outer.__cause__ = ConnectionError("403"), inner
+    assert hub.why(outer) == f"GatedRepoError: 403 restricted; {hub.REMEDIES['GatedRepoError']}"
+    assert hub.why(ValueError("a split")) == "ValueError: a split"
 
 
 def test_folders_and_files_that_the_library_wrote(tmp_path):
