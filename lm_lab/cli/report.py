@@ -3,20 +3,32 @@
   lm-lab report runs/isoflop
 
 The argument is the directory of a sweep, which may be under way: the report is of the runs that
-have ended.
+have ended. Its answer is printed, too.
 """
+
+import textwrap
+from pathlib import Path
 
 from lm_lab import report
 from lm_lab.cli import arguments
 from lm_lab.sweeps.launch import refresh
 from lm_lab.types import UserError
 
+WIDTH = 100  # columns of the answer in a terminal
+
 
 def run(argv: list[str]) -> int:
-    """Writes the report and says where. Raises UserError."""
+    """Writes the report, prints its answer and where it is. Raises UserError."""
     if len(argv) != 1 or argv[0].startswith("-"):
         raise UserError("name one sweep directory, as in: lm-lab report runs/isoflop")
     directory = arguments.path(argv[0])
     refresh(directory)
-    print(f"report: {report.write(directory)}")
+    print_report(report.write(directory))
     return 0
+
+
+def print_report(page: Path) -> None:
+    """Prints the answer of a written report, a paragraph a block, and the report's path."""
+    for paragraph in report.answer(page.parent):
+        print(textwrap.fill(paragraph, WIDTH, break_on_hyphens=False), end="\n\n")
+    print(f"report: {page}", flush=True)

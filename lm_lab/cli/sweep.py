@@ -28,6 +28,7 @@ from absl import flags
 
 from lm_lab import report
 from lm_lab.cli import arguments
+from lm_lab.cli.report import print_report
 from lm_lab.library.designs import describe_runs
 from lm_lab.library.pace import check, pace
 from lm_lab.library.studies import launch_study
@@ -81,7 +82,7 @@ def run(argv: list[str]) -> int:
     if summary.started or _outdated(directory):
         with trusting(trusted):
             page = report.write(directory)
-    print(f"report: {page}")
+    print_report(page)
     return 0 if summary.finished else 1
 
 

@@ -35,6 +35,7 @@ from lm_lab.train.run import Run
 from lm_lab.types import UserError
 
 __doc__ = "\n".join([str(__doc__), "Keys, as KEY = DEFAULT:", "", *render(entries())])
+IN_LINE = 4  # metrics that the last line shows; more have a line each
 FLAGS = flags.FlagValues()
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "the run's directory", allow_overwrite=False, flag_values=FLAGS
@@ -82,12 +83,9 @@ def on_devices(runs: Sequence[Run]) -> Iterator[None]:
 def show(runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> int:
     """Prints how each run ended; the exit code."""
     for each, result in zip(runs, results if peers.is_first() else ()):
-        final = ", ".join(
-            f"{name} {value:.4f}" for name, value in result["final"].items() if "eval" in name
-        )
+        final = [f"{name} {value:.4f}" for name, value in result["final"].items() if "eval" in name]
         message = f": {result['message']}" if "message" in result else ""
-        print(
-            f"{each.directory}: {result['status']} at step {result['steps']}{message}; "
-            f"{final or 'no evaluation'}"
-        )
+        ended = f"{each.directory}: {result['status']} at step {result['steps']}{message}; "
+        line = ended + (", ".join(final) or "no evaluation")
+        print(line if len(final) <= IN_LINE else "\n  ".join([ended.rstrip("; "), *final]))
     return int(any(result["status"] not in ("complete", "pruned") for result in results))

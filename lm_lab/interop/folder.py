@@ -165,11 +165,7 @@ def _describe(
         raise UserError(
             f"a model of family {family} is no {architecture}; {suggest(str(architecture), known)}"
         )
-    reason = (
-        "; ".join(refusals)
-        if architecture
-        else "no architecture of transformers has all settings of config.model"
-    )
+    reason = "; ".join(refusals) if architecture else nearest.NONE_FITS
     raise UserError(reason + nearest.described(family, config, architecture))
 
 

@@ -7,6 +7,7 @@ from lm_lab.interop.fields import Refused, changed, flat
 from lm_lab.interop.mapping import ModelMapping
 from lm_lab.types import UserError
 
+NONE_FITS = "no architecture of transformers has all settings of config.model"
 NAMED = 2  # most architectures that an error names
 
 

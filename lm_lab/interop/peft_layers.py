@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lm_lab.adapters import lora
-from lm_lab.interop import architectures
+from lm_lab.interop import architectures, nearest
 from lm_lab.interop.mapping import ModelMapping, Rule
 from lm_lab.nn.trees import flatten, unflatten
 from lm_lab.train.restore import abstract_params
@@ -248,10 +248,10 @@ def candidates(family: str, config: Any, architecture: str | None) -> Iterator[M
             has_candidate = True
             yield mapping
     if not has_candidate:
-        raise UserError(
-            "; ".join(refusals)
-            or f"a model of family {family} is no {architecture}; choose another"
-        )
+        if not refusals:
+            raise UserError(f"a model of family {family} is no {architecture}; choose another")
+        reason = "; ".join(refusals) if architecture else nearest.NONE_FITS
+        raise UserError(reason + nearest.described(family, config, architecture))
 
 
 def find_sites(rules: Iterable[Rule], kernels: Mapping[str, Any]) -> dict[str, Site]:

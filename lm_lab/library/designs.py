@@ -22,6 +22,7 @@ from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
 RUN_COLUMNS = ("run", "parameters", "tokens", "FLOPs", "state (MB)", "time")
+UNEQUAL = 0.05  # share by which the compute of a run may differ from its budget without a word
 SHOWN = 2  # cautions at a launch
 NOWHERE = Path("/nonexistent")  # in the place of a sweep's directory, which a planned study lacks
 
@@ -63,14 +64,34 @@ def describe_runs(study: Study, pace: Callable[[str], Pace]) -> list[str]:
         refused=lambda number, why: reasons.setdefault(why, []).append(planned[number].name),
     )
     sizes = {run.name: _own(run.config, counted[run.name]) for run in planned}
-    lines = [[*RUN_COLUMNS, "varied"]]
-    varied = store.varied(planned)
-    lines += [[run.name, *_shown(sizes[run.name], speed), varied[run.name]] for run in planned]
+    keys, *varied = store.varied_columns(planned)
+    lines = [[*RUN_COLUMNS, *keys]]
+    lines += [
+        [run.name, *_shown(sizes[run.name], speed), *values]
+        for run, values in zip(planned, varied, strict=True)
+    ]
     flops = sum(size.get("flops", 0) for size in sizes.values())
     cost = f"{flops:.4g} FLOPs, {speed.time(flops)} of one device"
     total = f"{study.name}: {len(planned)} runs, {cost} ({speed.words})"
     faults = [f"{', '.join(names)}: cannot be counted: {why}" for why, names in reasons.items()]
-    return [*formatting.aligned(lines), *faults, total]
+    return [*formatting.aligned(lines), *faults, *_off_budget(planned, counted), total]
+
+
+def _off_budget(planned: Sequence[Planned], counted: Mapping[str, Any]) -> list[str]:
+    """A caution of the runs whose compute is not that of their budget, or nothing."""
+    missed = [
+        abs(counted[run.name]["flops"] / budget - 1)
+        for run in planned
+        if counted[run.name] and (budget := run.config["train"]["budget_flops"])
+    ]
+    missed = [share for share in missed if share > UNEQUAL]
+    if not missed:
+        return []
+    return [
+        f"caution: {len(missed)} of {len(planned)} runs miss their budget, by up to "
+        f"{max(missed):.0%}, as it is rounded to whole calls of train.steps_per_call steps: lower "
+        "that or train.batch_size, or raise the budgets"
+    ]
 
 
 def begun(study: Study) -> Study:

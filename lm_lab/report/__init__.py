@@ -16,6 +16,7 @@ from lm_lab import registry
 from lm_lab.report import appendix, forecasts, page, stored, style
 from lm_lab.report.contract import Analysis
 from lm_lab.runs.durable import atomic_write
+from lm_lab.runs.reading import read_object
 from lm_lab.runs.trust import check_names
 from lm_lab.schema import build, suggest
 from lm_lab.types import UserError
@@ -42,7 +43,11 @@ def write(directory: Path) -> Path:
             figures,
             appendix.about(sweep),
         )
-        record = json.dumps(dataclasses.asdict(results), indent=1, ensure_ascii=False)
+        record = json.dumps(
+            {"answer": list(report.answer), **dataclasses.asdict(results)},
+            indent=1,
+            ensure_ascii=False,
+        )
         atomic_write(directory / "analysis.json", record + "\n")
         path = directory / "report.html"
         page.remove_stale(path, html)
@@ -54,6 +59,16 @@ def write(directory: Path) -> Path:
             "space"
         ) from None
     return path
+
+
+def answer(directory: Path) -> list[str]:
+    """The paragraphs with which report.html opens, from analysis.json; [] where the report was
+    written by a release that did not keep them there. Raises UserError.
+    """
+    file = directory / "analysis.json"
+    if not file.exists():
+        return []
+    return read_object(file, "delete report.html, and it is written again").get("answer", [])
 
 
 def figures(directory: Path) -> dict[str, Figure]:

@@ -9,9 +9,12 @@ from typing import Any
 from lm_lab.runs import versions
 from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.reading import read_object
+from lm_lab.types import UserError
 
 IDENTITY = "identity"  # the key of config.json under which the name of the run stands
 NAME_A_RUN = "name the directory of a run; the command that trained it mends a damaged config.json"
+
+NAME_A_FOLDER = "name the directory of a run"
 
 
 def read_config_file(path: Path, remedy: str = NAME_A_RUN) -> tuple[str, dict[str, Any]]:
@@ -20,6 +23,8 @@ def read_config_file(path: Path, remedy: str = NAME_A_RUN) -> tuple[str, dict[st
 
     Releases before identities were stored wrote the hash of the complete config into checkpoints.
     """
+    if not path.parent.exists():
+        raise UserError(f"{path.parent}: no such folder (from {Path.cwd()}); {NAME_A_FOLDER}")
     content = read_object(path, remedy)
     identity = content.pop(IDENTITY, None)
     name = identity if isinstance(identity, str) else hash_of(content)

@@ -4,6 +4,7 @@ stored in the sweep's directory.
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,15 +41,43 @@ def varied(planned: Sequence[Planned]) -> dict[str, str]:
     """What tells each run from others, in one line by its name: overrides that all share are left
     out, and numbers have five digits.
     """
-    shared = set.intersection(*({*map(str, run.overrides.items())} for run in planned))
+    shared = _shared(planned)
     return {
         run.name: ", ".join(
-            f"{key}={value:.5g}" if isinstance(value, float) else f"{key}={table_value(value)}"
+            f"{key}={_short(value)}"
             for key, value in run.overrides.items()
             if str((key, value)) not in shared
         )
         for run in planned
     }
+
+
+def varied_columns(planned: Sequence[Planned]) -> list[list[str]]:
+    """A table of the same: a row of keys, without their sections where that leaves them apart, and
+    a row for each run; "" where a run does not override the key.
+    """
+    shared = _shared(planned)
+    keys = list(
+        dict.fromkeys(
+            key
+            for run in planned
+            for key, value in run.overrides.items()
+            if str((key, value)) not in shared
+        )
+    )
+    ends = Counter(key.rpartition(".")[2] for key in keys)
+    header = [end if ends[end := key.rpartition(".")[2]] == 1 else key for key in keys]
+    rows = [[_short(run.overrides.get(key, "")) for key in keys] for run in planned]
+    return [header, *rows]
+
+
+def _shared(planned: Sequence[Planned]) -> set[str]:
+    """The overrides that all runs have."""
+    return set.intersection(*({*map(str, run.overrides.items())} for run in planned))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(table_value(value))
 
 
 def plan(study: Study, resolve: Resolve) -> list[Planned]:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import lm_lab
+from lm_lab.cli.report import print_report
 from lm_lab.report import curves, stored, write
+from lm_lab.report.page import escape
 from lm_lab.runs.trust import trusting
 from lm_lab.types import UserError
 from tests.report.conftest import write_sweep
@@ -41,6 +43,14 @@ def test_every_figure_is_shown_and_saved_with_its_numbers(report, page):
 def test_the_page_needs_no_network(page):
     assert not re.search(r"""(src|href)=["'](?!data:|figures/|#)""", page)
     assert not re.search(r"<link|@import|url\(|https?://", page)
+
+
+def test_the_answer_is_printed_as_the_page_has_it(report, page, capsys):
+    print_report(report / "report.html")
+    *paragraphs, last = capsys.readouterr().out.split("\n\n")
+    assert last == f"report: {report / 'report.html'}\n"
+    assert paragraphs
+    assert [text for text in paragraphs if escape(text.replace("\n", " ")) not in page] == []
 
 
 def test_the_planted_exponent_is_in_the_answer(report, page):

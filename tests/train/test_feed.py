@@ -33,7 +33,7 @@ def text(tmp_path):
             {"train.selection_batches": 900},
             "config.train.selection_batches: the held-out text has",
         ),
-        ({"train.initial": "nowhere"}, "nowhere/config.json: cannot read"),
+        ({"train.initial": "nowhere"}, "nowhere: no such folder"),
     ],
 )
 def test_what_training_refuses_planning_refuses(text, tmp_path, changes, message):
