@@ -13,7 +13,6 @@ from lm_lab.types import UserError
 
 IDENTITY = "identity"  # the key of config.json under which the name of the run stands
 NAME_A_RUN = "name the directory of a run; the command that trained it mends a damaged config.json"
-
 NAME_A_FOLDER = "name the directory of a run"
 
 
