@@ -40,14 +40,16 @@ class Writer:
                 number
             )
         texts = [""] * len(prompts)
-        for room, prompt_numbers in by_room.items():
-            for first in range(0, len(prompt_numbers), self._run.rows):
-                batch = prompt_numbers[first : first + self._run.rows]
-                batch_texts = self._batch(
-                    params, [ids[index] for index in batch], room, new_tokens, until
-                )
-                for number, text in zip(batch, batch_texts):
-                    texts[number] = text
+        with self._run.progress("Writing texts", len(prompts), "texts") as progress:
+            for room, prompt_numbers in by_room.items():
+                for first in range(0, len(prompt_numbers), self._run.rows):
+                    batch = prompt_numbers[first : first + self._run.rows]
+                    batch_texts = self._batch(
+                        params, [ids[index] for index in batch], room, new_tokens, until
+                    )
+                    for number, text in zip(batch, batch_texts):
+                        texts[number] = text
+                    progress.add(len(batch))
         return texts
 
     def _ids(self, prompt: str, new_tokens: int) -> list[int]:

@@ -2,7 +2,7 @@
 scored once, given all of its text before it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import jax
@@ -34,24 +34,31 @@ def program(run: TextRun) -> Program:
 
 
 def scores(
-    run: TextRun, program: Program, params: PyTree, texts: Iterator[np.ndarray]
+    run: TextRun,
+    program: Program,
+    params: PyTree,
+    texts: Iterator[np.ndarray],
+    advance: Callable[[int], None],
 ) -> Iterator[Score]:
     """The scores of all tokens of texts, as ids, in their order; texts of like lengths are read
-    together.
+    together. `advance` is called with the number of tokens of every block that is scored.
     """
     while chunk := list(islice(texts, BATCHES * run.rows)):
         order = sorted(range(len(chunk)), key=lambda number: len(chunk[number]))
         scores_by_number: dict[int, Score] = {}
         for first in range(0, len(order), run.rows):
             batch = order[first : first + run.rows]
-            scores_by_number |= zip(
-                batch, _together(run, program, params, [chunk[number] for number in batch])
-            )
+            texts_of_batch = [chunk[number] for number in batch]
+            scores_by_number |= zip(batch, _together(run, program, params, texts_of_batch, advance))
         yield from (scores_by_number[number] for number in range(len(chunk)))
 
 
 def _together(
-    run: TextRun, program: Program, params: PyTree, texts: Sequence[np.ndarray]
+    run: TextRun,
+    program: Program,
+    params: PyTree,
+    texts: Sequence[np.ndarray],
+    advance: Callable[[int], None],
 ) -> list[Score]:
     """The scores of texts, a row each. A batch has the tokens of one of training: a text alone is
     read in longer windows.
@@ -70,6 +77,7 @@ def _together(
         columns = (slice(None), slice(first, first + length))
         carry, block = program(params, carry, inputs[columns], targets[columns], is_token[columns])
         blocks.append(jax.device_get(block))
+        advance(int(is_token[columns].sum()))
     nats, greedy = (np.concatenate(arrays, axis=1) for arrays in zip(*blocks))
     return [
         Score(nats[row, : len(text)], greedy[row, : len(text)]) for row, text in enumerate(texts)

@@ -75,8 +75,17 @@ def continuation(
     return rows
 
 
-def scored(program: Program, params: PyTree, rows: Iterable[Row], shape: Shape) -> Iterator[Score]:
-    """The scores of rows, in their order. Rows are read as they are needed, some batches ahead."""
+def scored(
+    program: Program,
+    params: PyTree,
+    rows: Iterable[Row],
+    shape: Shape,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Iterator[Score]:
+    """The scores of rows, in their order. Rows are read as they are needed, some batches ahead.
+
+    `advance` is called with the number of tokens of every batch that is scored.
+    """
     source = iter(rows)
     while chunk := list(islice(source, BATCHES * shape.rows)):
         rooms: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -87,6 +96,7 @@ def scored(program: Program, params: PyTree, rows: Iterable[Row], shape: Shape) 
             for first in range(0, len(numbers), shape.rows):
                 batch = numbers[first : first + shape.rows]
                 scores = _batch(program, params, [chunk[number] for number in batch], room, shape)
+                advance(sum(len(score.nats) for score in scores))
                 scores_by_number |= dict(zip(batch, scores))
         yield from (scores_by_number[number] for number in range(len(chunk)))
 

@@ -34,19 +34,23 @@ def text_models(run: TextRun) -> TextModels:
             require(run, ["continuations"], "likelihoods of continuations")
             rows_of_pairs = [_continuation(run, *pair) for pair in pairs]
             shape = Shape(run.rows, run.limits, left=_left(run))
-            scores = rows.scored(program(), params, chain.from_iterable(rows_of_pairs), shape)
-            return [_sum([next(scores) for _ in text_rows]) for text_rows in rows_of_pairs]
+            size = sum(len(row.target) for text_rows in rows_of_pairs for row in text_rows)
+            with run.progress("Scoring continuations", size, "tokens") as progress:
+                all_rows = chain.from_iterable(rows_of_pairs)
+                scores = rows.scored(program(), params, all_rows, shape, progress.add)
+                return [_sum([next(scores) for _ in text_rows]) for text_rows in rows_of_pairs]
 
         def texts(texts: Sequence[str], joined: bool = False) -> list[Likelihood]:
             require(run, ["texts"], "likelihoods of whole texts")
             if not joined:
                 ids = run.codec.encode_batch(texts)
+                size = sum(map(len, ids))
                 return [
                     _total(scores)
-                    for scores in token_scores(run, whole_text_program(), params, ids)
+                    for scores in token_scores(run, whole_text_program(), params, ids, size)
                 ]
             ids = run.codec.encode("".join(texts))
-            (scores,) = token_scores(run, whole_text_program(), params, [ids])
+            (scores,) = token_scores(run, whole_text_program(), params, [ids], len(ids))
             return _by_text(run, texts, ids, scores)
 
         def write(prompts: Sequence[str], new_tokens: int, until: Sequence[str]) -> list[str]:
@@ -68,22 +72,26 @@ def whole_program(run: TextRun) -> rows.Program:
 
 
 def token_scores(
-    run: TextRun, program: rows.Program, params: PyTree, texts: Iterable[np.ndarray]
+    run: TextRun, program: rows.Program, params: PyTree, texts: Iterable[np.ndarray], size: int
 ) -> Iterator[Score]:
-    """The scores of all tokens of whole texts, given as ids; each token is scored once."""
-    if run.reads_on:
-        return reading_on.scores(run, program, params, iter(texts))
-    return _behind_windows(run, program, params, texts)
+    """The scores of all `size` tokens of whole texts, given as ids; each token is scored once."""
+    score = reading_on.scores if run.reads_on else _behind_windows
+    with run.progress("Scoring text", size, "tokens") as progress:
+        yield from score(run, program, params, iter(texts), progress.add)
 
 
 def _behind_windows(
-    run: TextRun, program: rows.Program, params: PyTree, texts: Iterable[np.ndarray]
+    run: TextRun,
+    program: rows.Program,
+    params: PyTree,
+    texts: Iterator[np.ndarray],
+    advance: Callable[[int], None],
 ) -> Iterator[Score]:
     pseudo = run.kind.pseudo_likelihood
     limits = run.limits if pseudo else (run.given, run.scored)
     shape = Shape(run.rows, limits, left=not pseudo, fixed=True)
     all_rows, row_counts = _counted(run, texts)
-    scores = rows.scored(program, params, all_rows, shape)
+    scores = rows.scored(program, params, all_rows, shape, advance)
     empty = Score(np.zeros(0, np.float32), np.zeros(0, bool))
     for first in scores:
         while not row_counts[0]:
@@ -203,8 +211,10 @@ def _outputs(
 ) -> Iterator[np.ndarray]:
     """f32[rows C] a batch. A text of more tokens than the run's texts had is cut at its end."""
     end = run.codec.end_of_document
-    for first in range(0, len(texts), run.rows):
-        ids = run.codec.encode_batch(texts[first : first + run.rows])
-        padded_ids = [[*token_ids.tolist()[: run.length - 1], end] for token_ids in ids]
-        outputs = head(params, *padded(padded_ids, (run.rows, run.length), left=False))
-        yield np.asarray(outputs)[: len(padded_ids)]
+    with run.progress("Reading texts", len(texts), "texts") as progress:
+        for first in range(0, len(texts), run.rows):
+            ids = run.codec.encode_batch(texts[first : first + run.rows])
+            padded_ids = [[*token_ids.tolist()[: run.length - 1], end] for token_ids in ids]
+            outputs = head(params, *padded(padded_ids, (run.rows, run.length), left=False))
+            yield np.asarray(outputs)[: len(padded_ids)]
+            progress.add(len(padded_ids))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from lm_lab.contracts import Ability, Model, Objective
+from lm_lab.data.progress import Progress
 from lm_lab.engine.carry import NOTHING, Carry
 from lm_lab.types import Codec, ObjectiveFunctions, Scope, UserError, Vocabulary
 
@@ -34,6 +35,11 @@ class TextRun(NamedTuple):
     stride: int | None = None  # tokens from one window to the next; None: the objective's
     carry: Carry = NOTHING  # the form of the state that is carried through a whole text
     loss_chunk: int | None = None  # positions of a row whose logits are held at once; None: all
+    shows: bool = False  # whether long work shows its progress on stderr
+
+    def progress(self, label: str, total: int, unit: str) -> Progress:
+        """A bar for long work, if this run shows any."""
+        return Progress(label, total, f" {unit}", shown=self.shows)
 
     @property
     def reads_on(self) -> bool:

@@ -51,8 +51,9 @@ class EvaluationTasks(NamedTuple):
 
 
 def text_run(task: Task, directory: Path | None = None) -> TextRun:
-    """What tasks need of a bound run. `directory` is the run's, or that of the run it was
-    initialised from: its model may have end-of-text ids of its own.
+    """What tasks need of a bound run. `directory` is that of a trained run, whose evaluations show
+    their progress; None: it is being trained. A model, or that which it was initialised from, may
+    have end-of-text ids of its own.
     """
     experiment, kind = task.experiment, task.objective_kind
     initial = experiment.train.initial
@@ -80,6 +81,7 @@ def text_run(task: Task, directory: Path | None = None) -> TextRun:
         stride=experiment.evaluation.stride,
         carry=task.carry,
         loss_chunk=experiment.train.loss_chunk,
+        shows=directory is not None,
     )
 
 

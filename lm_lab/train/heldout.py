@@ -42,7 +42,9 @@ def heldout_likelihoods(task: Task, run: TextRun) -> dict[str, HeldoutLikelihood
     }
     if task.objective_kind.consumes != "stream":
         by_row = _by_row(task)
-        return {name: partial(_of_records, task, by_row, split) for name, split in sources.items()}
+        return {
+            name: partial(_of_records, task, run, by_row, split) for name, split in sources.items()
+        }
     require(run, ["texts"], "config.evaluation.whole")
     program = whole_program(run)
     return {name: partial(_of_stream, run, program, split) for name, split in sources.items()}
@@ -58,7 +60,8 @@ def _of_stream(run: TextRun, program: Any, split: Split, params: PyTree) -> Scor
         stops = np.append(stops, len(tokens))
     alone = split.isolate_documents or run.kind.pseudo_likelihood
     texts = _cut(tokens, stops) if alone else iter([tokens])
-    nats = np.concatenate([score.nats for score in token_scores(run, program, params, texts)])
+    scores = token_scores(run, program, params, texts, len(tokens))
+    nats = np.concatenate([score.nats for score in scores])
     bytes_of_tokens = split.bytes_of[np.asarray(tokens)].astype(np.float64)
     few = len(stops) < FEWEST
     if few:
@@ -89,11 +92,17 @@ def _cut(tokens: np.ndarray, stops: np.ndarray) -> Iterator[np.ndarray]:
         first = stop
 
 
-def _of_records(task: Task, by_row: Callable[..., Sums], split: Split, params: PyTree) -> Scores:
+def _of_records(
+    task: Task, run: TextRun, by_row: Callable[..., Sums], split: Split, params: PyTree
+) -> Scores:
     """Sums of each pair or labelled text, by the objective that was trained."""
     examples = eval_set(task.batches(split, 0), 0)
     batches = [jax.tree.map(lambda x, i=i: x[i], examples) for i in range(len(examples.tokens))]
-    by_batch = [jax.device_get(by_row(params, batch)) for batch in batches]
+    by_batch = []
+    with run.progress("Scoring records", len(batches), "batches") as progress:
+        for batch in batches:
+            by_batch.append(jax.device_get(by_row(params, batch)))
+            progress.add(1)
     sums: dict[str, np.ndarray] = {
         name: np.concatenate([np.asarray(each[name], np.float64) for each in by_batch])
         for name in by_batch[0]

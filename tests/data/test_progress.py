@@ -37,6 +37,15 @@ def test_total_may_be_unknown(clock, capsys):
     assert capsys.readouterr().err == "Reading: 3000 kB\n"
 
 
+def test_other_units_are_named_and_small_numbers_are_whole(clock, capsys):
+    for total, shown in ((30_000, True), (30, True), (30, False)):
+        with progress.Progress("Scoring", total, " tokens", shown=shown) as counter:
+            clock[0] += 2.0
+            counter.add(total // 2)
+    said = "Scoring: 15 of 30 k tokens\nScoring: 15 of 30 tokens\n"
+    assert capsys.readouterr() == ("", said)
+
+
 def test_bar_on_a_terminal(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
