@@ -88,7 +88,8 @@ def test_texts_of_any_length_are_read_beside_each_other(carried):
     task, params = run.task, restore.load_params(carried[0].directory)[2]
     asked, codec = text_run(task), task.tokenizer
     texts = [codec.encode("ab" * size) for size in (30, 0, 1, 70)]
-    found = list(token_scores(asked, whole_program(asked), params, texts))
+    size = sum(map(len, texts))
+    found = list(token_scores(asked, whole_program(asked), params, texts, size))
     for text, score in zip(texts, found, strict=True):
         before = jnp.asarray([codec.end_of_document, *text[:-1].tolist()])[None, : len(text)]
         logits = task.model.apply({"params": params}, Inputs(before))
