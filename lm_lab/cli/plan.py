@@ -48,6 +48,7 @@ from lm_lab.library import designs, devices
 from lm_lab.library.pace import Pace, check, pace
 from lm_lab.library.planning import REMATS, Machine, describe, what_fits
 from lm_lab.report.contract import Assumptions
+from lm_lab.report.formatting import folded
 from lm_lab.sweeps import study as studies
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.plan import plan
@@ -98,7 +99,8 @@ def _plan_study(argv: list[str]) -> int:
     if len(paths) != 1:
         raise UserError(f"name one study, not {len(paths)}; see lm-lab plan --help")
     assumed = Assumptions(_law(LAW.value), NOISE.value, ADDED.value)
-    print("\n".join(designs.describe_design(studies.load(paths[0]), assumed)))
+    for line in designs.describe_design(studies.load(paths[0]), assumed):
+        print("\n".join(folded(line)))
     return 0
 
 

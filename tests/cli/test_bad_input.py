@@ -55,6 +55,7 @@ def refusal(
         lines = [line for line in error.splitlines() if not line.startswith(NOISE)]
         assert (ended.value.code, out, len(lines)) == (2, "", 1), error
         assert cli_helpers.stored(place) == before
+        assert not Path("new").exists()
         return lines[0].removeprefix("lm-lab: ")
 
     return refuse

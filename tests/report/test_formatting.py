@@ -54,3 +54,11 @@ def test_an_analysis_sentence_becomes_readable_and_names_of_runs_survive():
 def test_a_place_is_named_once():
     assert formatting.placed("budget 1e+11", "no vertex.") == "budget 10¹¹: no vertex"
     assert formatting.placed("run a", "run a failed") == "run a failed"
+
+
+def test_a_long_line_is_folded_below_its_note():
+    row = f"  {'palm':<18}{'5,702,400':>20}  {'all matrix weights ' * 9}".rstrip()
+    first, second = formatting.folded(row, 42)
+    assert len(first) <= formatting.COLUMNS
+    assert second.startswith(" " * 42 + "all ") or second.startswith(" " * 42 + "matrix ")
+    assert " ".join((first + second).split()) == " ".join(row.split())
