@@ -175,7 +175,7 @@ def _remedy(name: str, error: ModuleNotFoundError) -> str:
     """What to do about a module that is not found: that of `name`, or one that it imports."""
     package = name.partition(":")[0].partition(".")[0]
     if error.name == package:
-        return f"put its package on PYTHONPATH: export PYTHONPATH=$PWD where the folder {package} is"
+        return f"put its package on PYTHONPATH: export PYTHONPATH=$PWD in the folder of {package}"
     return "check the path, or install what it imports"
 
 

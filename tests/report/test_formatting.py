@@ -57,8 +57,8 @@ def test_a_place_is_named_once():
 
 
 def test_a_long_line_is_folded_below_its_note():
-    row = f"  {'palm':<18}{'5,702,400':>20}  {'all matrix weights ' * 9}".rstrip()
-    first, second = formatting.folded(row, 42)
-    assert len(first) <= formatting.COLUMNS
-    assert second.startswith(" " * 42 + "all ") or second.startswith(" " * 42 + "matrix ")
-    assert " ".join((first + second).split()) == " ".join(row.split())
+    start = f"  {'palm':<18}{'5,702,400':>20}  "
+    first, second = formatting.folded(start + "weights " * 12, len(start))
+    assert (len(first) <= formatting.COLUMNS, first.startswith(start)) == (True, True)
+    assert second.split() == ["weights"] * (12 - first.count("weights"))
+    assert second.startswith(" " * len(start) + "weights")
