@@ -62,8 +62,8 @@ def commit(name: str, revision: str) -> str:
             return downloaded
         raise fault(
             "dataset",
-            f"{name!r} is no file or folder here, and the hub does not give it ({reason}); check the "
-            "name and the network, or name a folder that save_to_disk wrote",
+            f"{name!r} is no file or folder here, and the hub does not give it ({reason}); check "
+            "the name and the network, or name a folder that save_to_disk wrote",
         ) from None
 
 

@@ -3,6 +3,7 @@
 import re
 import string
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 from lm_lab.data.tokenizers._library import SPACE
@@ -36,6 +37,15 @@ def texts(facts: dict[str, Any], letters: dict[str, int] | None) -> dict[int, by
 def suffix_of(model: dict[str, Any]) -> str:
     """What marks the end of a word, as "</w>" (GPT-1's, CLIP's)."""
     return model.get("end_of_word_suffix") or ""
+
+
+def outer_space(model: dict[str, Any]) -> Callable[[str], str]:
+    """What leaves out the space before the first word of a joined text, or behind the last one."""
+    if model.get("type") == "WordPiece":
+        return lambda text: text.removeprefix(" ")
+    if suffix_of(model):
+        return lambda text: text.removesuffix(" ")
+    return lambda text: text
 
 
 def _of_word_piece(piece: str, goes_on: str) -> bytes:

@@ -98,7 +98,7 @@ def codec(
         end = _end(special, end_token, library.end)
     # The library's decoder moves spaces around signs, so that bytes would not add up.
     by_words = facts["model"].get("type") == "WordPiece"
-    suffix = _entries.suffix_of(facts["model"])
+    outer = _entries.outer_space(facts["model"])
     dtype = np.min_scalar_type(len(texts) - 1)
     texts[end] = b""
     hidden = {number for number, text in enumerate(texts) if not text}
@@ -118,9 +118,7 @@ def codec(
         ]
         if not (is_bytes or by_words):
             return library.plain.decode(visible)
-        written = b"".join(texts[number] for number in visible).decode(errors="replace")
-        written = written.removesuffix(" ") if suffix else written
-        return written.removeprefix(" ") if by_words else written
+        return outer(b"".join(texts[number] for number in visible).decode(errors="replace"))
 
     begin = [number for number in library.begin if number != end] if framed else []
     word_starts = np.array([begins_word(text) for text in texts], np.uint8)
@@ -301,7 +299,7 @@ def _opened_by_library(facts: dict[str, Any], as_it_is: bool) -> Library:
     library = extras.imported("tokenizers", "tokenizers", KEY)
     full = facts | {"truncation": None, "padding": None}
     added = facts.get("added_tokens") or ()
-    plain = full | {
+    plain: dict[str, Any] = full | {
         "added_tokens": [token for token in added if not token["special"]],
         "post_processor": None,
     }
