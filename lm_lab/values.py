@@ -3,11 +3,15 @@ a line or a table.
 """
 
 import math
+import re
 import types
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from lm_lab.types import UserError
+
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # of a model: OWNER/NAME
 
 
 def first_few(words: Sequence[str], most: int = 3) -> str:
@@ -29,10 +33,21 @@ def is_text(value: str) -> bool:
     return "\0" not in value
 
 
+def hub_name(path: Path) -> str | None:
+    """OWNER/NAME of the Hugging Face hub, if a path that does not exist may be meant as one."""
+    name = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    is_one = HUB_NAME.fullmatch(name) and not path.exists() and not path.parent.exists()
+    return name if is_one else None
+
+
 def check(value: Any, hint: Any, where: str, limits: Mapping[str, Any]) -> Any:
-    """The value as the hinted type (an int passes as a float, a list as a tuple), or UserError."""
+    """The value as the hinted type (an int passes as a float, a list as a tuple; where only text is
+    read, 3 is the text "3", as a command line cannot say which is meant), or UserError.
+    """
     try:
         converted = _convert(value, hint)
+        if converted is _REFUSED:
+            converted = _convert(_spelt(value), hint)
         if converted is _REFUSED:
             as_list = "a list, each text" in expected(hint) and isinstance(value, str)
             remedy = f"; write {shown(value.split(','))}" if as_list else ""
@@ -70,6 +85,13 @@ def _convert(value: Any, hint: Any) -> Any:
     if hint is type(None):
         return None if value is None else _REFUSED
     return value if type(value) is hint else _REFUSED
+
+
+def _spelt(value: Any) -> Any:
+    """A whole number, or those of a list, as text; any other value as it is."""
+    if isinstance(value, (list, tuple)):
+        return [_spelt(item) for item in value]
+    return str(value) if type(value) is int and abs(value) < 2**63 else value
 
 
 def shown(value: Any) -> str:

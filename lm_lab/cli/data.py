@@ -10,20 +10,21 @@ the command is given again. Without a network it says which file of which origin
 from absl import flags
 
 from lm_lab.cli import arguments
+from lm_lab.cli.wrapping import wrapped
 from lm_lab.data.fetching import fetch
 from lm_lab.data.published import PublishedSet, folder, sets
 from lm_lab.schema import suggest
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
-HEADER = ("name", "here", "size", "licence", "origin", "used by")
+HEADER = ("name", "here", "size", "licence")
 
 
 def run(argv: list[str]) -> int:
     """Prints the table, or fetches. Raises UserError."""
     action, *names = arguments.parse(FLAGS, argv, "data") or [""]
     if action == "list" and not names:
-        print("\n".join(table()))
+        print(table())
         return 0
     if action != "fetch" or not names:
         raise UserError("say lm-lab data list, or lm-lab data fetch NAME; see lm-lab data --help")
@@ -39,12 +40,16 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def table() -> list[str]:
-    """The data sets, a line each, and where they are expected."""
-    rows = [HEADER, *(_row(published) for published in sets().values())]
+def table() -> str:
+    """The data sets, and where they are expected."""
+    rows = [HEADER, *map(_row, sets().values())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows]
-    return [*(line.rstrip() for line in lines), f"in {folder().absolute()} (LM_LAB_DATA)"]
+    cells = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
+    ]
+    uses = [f"    from {each.origin}, for {', '.join(each.used_by)}" for each in sets().values()]
+    lines = [line for both in zip(cells[1:], uses) for line in both]
+    return wrapped([cells[0], *lines, f"in {folder().absolute()} (LM_LAB_DATA)"])
 
 
 def _row(published: PublishedSet) -> tuple[str, ...]:
@@ -57,11 +62,4 @@ def _row(published: PublishedSet) -> tuple[str, ...]:
         else "no"
     )
     size = f"{sum(file.bytes for file in published.files) / 1e6:.1f} MB"
-    return (
-        published.name,
-        here,
-        size,
-        published.licence,
-        published.origin,
-        ", ".join(published.used_by),
-    )
+    return published.name, here, size, published.licence

@@ -30,6 +30,7 @@ from absl import flags
 
 from lm_lab import registry
 from lm_lab.cli import arguments
+from lm_lab.cli.wrapping import wrapped
 from lm_lab.library import laws
 from lm_lab.report.formatting import folded
 from lm_lab.types import UserError
@@ -62,7 +63,7 @@ def run(argv: list[str]) -> int:
         resamples=RESAMPLES.value,
         seed=SEED.value,
     )
-    print(law)
+    print(wrapped(str(law).splitlines()))
     law.check_answered()
     if WORKDIR.value is not None:
         folder = arguments.folder(WORKDIR.value, "runs/fit")

@@ -6,15 +6,13 @@ The argument is the directory of a sweep, which may be under way: the report is 
 have ended. Its answer is printed, too.
 """
 
-import textwrap
 from pathlib import Path
 
 from lm_lab import report
 from lm_lab.cli import arguments
+from lm_lab.cli.wrapping import paragraph
 from lm_lab.sweeps.launch import refresh
 from lm_lab.types import UserError
-
-WIDTH = 100  # columns of the answer in a terminal
 
 
 def run(argv: list[str]) -> int:
@@ -29,6 +27,6 @@ def run(argv: list[str]) -> int:
 
 def print_report(page: Path) -> None:
     """Prints the answer of a written report, a paragraph a block, and the report's path."""
-    for paragraph in report.answer(page.parent):
-        print(textwrap.fill(paragraph, WIDTH, break_on_hyphens=False), end="\n\n")
+    for text in report.answer(page.parent):
+        print(paragraph(text), end="\n\n")
     print(f"report: {page}", flush=True)

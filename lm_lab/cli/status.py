@@ -20,6 +20,7 @@ import time
 from absl import flags
 
 from lm_lab.cli import arguments
+from lm_lab.cli.wrapping import wrapped
 from lm_lab.library import watching
 from lm_lab.runs.durable import atomic_write
 from lm_lab.sweeps.overview import overview
@@ -46,7 +47,7 @@ def run(argv: list[str]) -> int:
     shown = ""
     while True:
         state = overview(directory)
-        text = "\n".join(watching.lines(state))
+        text = wrapped(watching.lines(state))
         if text != shown and (WATCH.value or not shown):
             print(f"{CLEAR if sys.stdout.isatty() and WATCH.value else ''}{text}", flush=True)
             shown = text

@@ -13,6 +13,7 @@ from lm_lab.runs import reading
 SUFFIXES = (".gz", ".xz", ".zst")
 BUFFER = 2**20  # bytes unpacked at a time
 ARROWS = {".gz": "gzip", ".zst": "zstd"}
+TOO_LONG = "Frame requires too much memory"  # zstd, of a window above 128 MiB
 
 
 def plain_name(name: str) -> str:
@@ -31,7 +32,10 @@ def unpacked(path: Path, key: str) -> Iterator[BinaryIO]:
             yield content
     except (OSError, EOFError, lzma.LZMAError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise fault(key, f"cannot read {path} ({why}); is it whole, and readable?") from None
+        remedy = "is it whole, and readable?"
+        if TOO_LONG in why:  # the window of zstd --long=28 and more
+            remedy = "it was packed by zstd --long; unpack it with zstd -d --long=31"
+        raise fault(key, f"cannot read {path} ({why}); {remedy}") from None
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 import functools
 import sys
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from lm_lab.types import UserError
 
@@ -63,6 +64,18 @@ class Decoder:
                 del self._latest[next(iter(self._latest))]
         self.first = self.first or where
         return data.decode(errors="replace") if self.errors == "replace" else None
+
+    def decode_all(self, value: Any, where: str) -> Any:
+        """A value with every text in it that is stored as bytes decoded; None where one is to be
+        left out. Raises UserError as `decode`.
+        """
+        if isinstance(value, bytes):
+            return self.decode(value, where)
+        if isinstance(value, Mapping):
+            record = {name: self.decode_all(field, where) for name, field in value.items()}
+            left_out = any(record[name] is None and value[name] is not None for name in record)
+            return None if left_out else record
+        return value
 
     def report(self) -> None:
         """Says on stderr how many records were not UTF-8, and where the first is."""

@@ -157,7 +157,8 @@ class Maker:
             if value not in classes:
                 raise fault(
                     "classes",
-                    f"{where()} has the label {value!r:.40}; the classes: {', '.join(classes)}",
+                    f"{where()} has the label {value!r:.40}; the classes: {', '.join(classes)} "
+                    "(of labels that are numbers leave classes out)",
                 )
             return float(classes.index(value))
         try:
@@ -190,11 +191,15 @@ def _text(record: Mapping[str, Any], name: str, key: str, where: Callable[[], st
 
 
 def _value(record: Mapping[str, Any], name: str, key: str, where: Callable[[], str]) -> Any:
-    """A field; "translation.en" is the field en of translation, where no field has that name."""
+    """A field; "translation.en" is the field en of translation, where no field has that name, and
+    None where translation is.
+    """
     if name in record:
         return record[name]
     node: Any = record
     for part in name.split("."):
+        if node is None:
+            return None
         if not isinstance(node, Mapping) or part not in node:
             names = list(node) if isinstance(node, Mapping) else []
             raise missing(key, name, names, where())

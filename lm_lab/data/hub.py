@@ -50,7 +50,7 @@ def commit(name: str, revision: str) -> str:
     if COMMIT.fullmatch(revision):
         return revision
     note = _place(name, revision).with_suffix(".revision")
-    answer, why = _ask(name, revision)
+    answer, reason = _ask(name, revision)
     if answer is not None:
         durable.make_folder(note.parent)
         durable.replace(note, answer.encode())
@@ -62,8 +62,8 @@ def commit(name: str, revision: str) -> str:
             return downloaded
         raise fault(
             "dataset",
-            f"{name!r} is no file or folder here, and the hub does not give it ({why}); check the "
-            "name and the network, or name a folder that save_to_disk wrote",
+            f"{name!r} is no file or folder here, and the hub does not give it ({reason}); check "
+            "the name and the network, or name a folder that save_to_disk wrote",
         ) from None
 
 

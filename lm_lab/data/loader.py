@@ -155,6 +155,7 @@ class Sides(NamedTuple):
     tail: bool  # whether the end of the text is held out, rather than whole documents or records
     leaked: int  # training documents that are held out too, or in the test; 0 if they are left out
     folder: Path  # of the token store
+    counted: float = 1.0  # bytes that the tokenizer counts for a byte of the text
 
     def texts(self, side: Side) -> Path:
         """The file of JSON lines {"source", "target"} of the held-out or test split, if it has

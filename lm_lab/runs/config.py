@@ -10,10 +10,21 @@ from lm_lab.runs import versions
 from lm_lab.runs.durable import atomic_write
 from lm_lab.runs.reading import read_object
 from lm_lab.types import UserError
+from lm_lab.values import hub_name
 
 IDENTITY = "identity"  # the key of config.json under which the name of the run stands
 NAME_A_RUN = "name the directory of a run; the command that trained it mends a damaged config.json"
 NAME_A_FOLDER = "name the directory of a run"
+
+
+def where_from(directory: Path) -> str:
+    """The remedy where a run's directory is not there."""
+    if name := hub_name(directory):
+        return (
+            "if it is a model of the Hugging Face hub, make it a run's directory first: lm-lab "
+            f"convert --from={name} --to=FOLDER"
+        )
+    return NAME_A_FOLDER
 
 
 def read_config_file(path: Path, remedy: str = NAME_A_RUN) -> tuple[str, dict[str, Any]]:
@@ -23,7 +34,9 @@ def read_config_file(path: Path, remedy: str = NAME_A_RUN) -> tuple[str, dict[st
     Releases before identities were stored wrote the hash of the complete config into checkpoints.
     """
     if not path.parent.exists():
-        raise UserError(f"{path.parent}: no such folder (from {Path.cwd()}); {NAME_A_FOLDER}")
+        raise UserError(
+            f"{path.parent}: no such folder (from {Path.cwd()}); {where_from(path.parent)}"
+        )
     content = read_object(path, remedy)
     identity = content.pop(IDENTITY, None)
     name = identity if isinstance(identity, str) else hash_of(content)

@@ -207,7 +207,10 @@ def _number(cell: Any, counts: bool, where: str) -> float:
             raise ValueError
         return float(cell)
     except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{where} must be a number, not {str(cell)[:60]!r}") from None
+        raise UserError(
+            f"{where} must be a number, not {str(cell)[:60]!r}; write it with a decimal point "
+            "and without separators or units"
+        ) from None
 
 
 def _complete(read: dict[str, Array], origins: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from lm_lab import registry
 from lm_lab.data import loader
 from lm_lab.data.text import Text
 from lm_lab.plain import plain
+from lm_lab.runs.config import where_from
 from lm_lab.runs.trust import packages_of, trusting
 from lm_lab.schema import build, reference
 from lm_lab.train import carried, restore
@@ -87,9 +88,8 @@ def inherited(values: Mapping[str, Any]) -> dict[str, Any]:
         )
     if not isinstance(named, str) or not (Path(named).expanduser() / "config.json").is_file():
         if isinstance(named, str) and "model" not in values:
-            raise UserError(
-                f"{KEY}: {named} is no run's directory, for it has no config.json; name another"
-            )
+            why = f"{named} is no run's directory, for it has no config.json"
+            raise UserError(f"{KEY}: {why}; {where_from(Path(named).expanduser())}")
         return dict(values)  # the error is raised where it is read
     directory = Path(named).expanduser()
     with trusting(packages(values)):

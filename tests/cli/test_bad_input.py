@@ -372,9 +372,9 @@ def test_studies(refusal: Refusal, base: str, sweep: str):
 
 def test_a_study_whose_name_is_no_text(refusal: Refusal):
     Path("study.py").write_text(
-        STUDY.format(base=BASE, sweep="[{}]", kind="isoflop").replace('"mine"', "3")
+        STUDY.format(base=BASE, sweep="[{}]", kind="isoflop").replace('"mine"', "None")
     )
-    assert "Study: name must be text, not 3" in refusal("sweep", "study", "--workdir=new")
+    assert "Study: name must be text, not None" in refusal("sweep", "study", "--workdir=new")
 
 
 ARMS = "{'a': {'model.depth': 1}, 'b': {'model.depth': 2}}"

@@ -183,6 +183,7 @@ WRONG = {
     "two columns are called 'N'": csv("N,N,loss\n1,2,3\n"),
     "line 3: 2 cells under 3 names": csv("N,D,loss\n1e8,2e9,3\n1e8,2e9\n"),
     "N must be a number, not 'many'": csv("N,D,loss\n1e8,2e9,3\nmany,2e9,3\n"),
+    "decimal point and without separators": csv("N;D;loss\n3,1e8;2e9;3\n"),
     "params must be above zero and finite, not -1e": csv("N,D,loss\n-1e8,2e9,3\n"),
     "params must be above zero and finite, not 0": csv("N,D,loss\n0,2e9,3\n"),
     "column 'loss' holds no number": csv("N,D,loss\n1e8,2e9,low\n"),

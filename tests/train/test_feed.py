@@ -71,3 +71,16 @@ def test_training_documents_that_are_held_out_too_are_said_at_every_launch(tmp_p
         experiment, _ = tiny.resolve({"data": {"source": source, "length": 16}})
         Text(experiment.data).say_splits()
         assert "30 training documents are also in the held-out text" in capsys.readouterr().err
+
+
+def test_a_tokenizer_that_counts_other_bytes_is_said_at_every_launch(tmp_path, capsys):
+    path = tmp_path / "korean.jsonl"
+    path.write_text("".join(json.dumps({"text": f"정말 {n}"}) + "\n" for n in range(30)))
+    data = {"source": {"name": "jsonl", "path": str(path)}, "length": 16}
+    for form, message in ((None, ""), ("NFD", "counts 2.3"), ("NFD", "counts 2.3")):
+        tokenizer = {"name": "characters", "normal_form": form}
+        experiment, _ = tiny.resolve({"data": data | {"tokenizer": tokenizer}})
+        Text(experiment.data).say_splits()
+        said = capsys.readouterr().err
+        assert message in said
+        assert ("multiply bits per byte" in said) == (form is not None)

@@ -83,6 +83,8 @@ def test_evaluate_needs_a_checkpoint(tmp_path):
         evaluate(run_in(tmp_path))
     with pytest.raises(UserError, match=r"none: no such folder .*name the directory of a run"):
         command.run([f"--workdir={tmp_path / 'none'}"])
+    with pytest.raises(UserError, match=r"lm-lab convert --from=owner/name --to=FOLDER"):
+        command.run(["--workdir=owner/name"])
 
 
 def test_classes_and_values_are_learnt(tmp_path):

@@ -20,13 +20,15 @@ def records(path: Path, reading: Reading, separator: str, *, quotes: bool) -> It
     rows = _quoted(path, reading, separator) if quotes else _split(path, reading, separator)
     header, width, indices = None, 0, {}
     for number, fields in rows:
+        if not fields:
+            continue  # a blank line
         if not indices:
             width, header = len(fields), fields if reading.header else None
             indices = {name: column(name, fields, reading, path) for name in reading.fields}
             if header is not None:
                 continue
-        if width > 1 and fields in ([], [""]):
-            continue  # a blank line
+        if width > 1 and fields == [""]:
+            continue  # a blank line, where quotes do not count
         if reading.exact and len(fields) != width:
             raise fault(
                 reading.key,
@@ -44,7 +46,10 @@ def column(name: str, first: list[str], reading: Reading, path: Path) -> int:
         return first.index(name)
     if name.isdecimal() and int(name) > 0:
         return int(name) - 1
-    hint = f"its columns: {', '.join(first)}; name one of them"
+    hint = f"its columns: {', '.join(map(repr, first))}; name one of them"
+    if len(first) == 1 and ("\t" in first[0] or ";" in first[0]):
+        hint = f"its first line {first[0]!r:.80} has no comma; of tabs set "
+        hint += "config.data.source.format=tsv, of semicolons write the file with commas"
     if not reading.header:
         hint = "the file has no header, give a number from 1"
     raise fault(reading.key, f"{path} has no column {name!r}; {hint}")

@@ -103,7 +103,8 @@ def _prepared(config: Config) -> Prepared:
         name = version_folder.relative_to(data_dir).as_posix()
         if not any(version_folder.glob("*.array_record*")):
             raise fault(
-                "dataset", f"{name} is not prepared as ArrayRecord; {_command(match, place)}"
+                "dataset",
+                f"{name} is not prepared as ArrayRecord; {_command(match, place)} --overwrite",
             )
         return Prepared(version_folder, name)
     configs = sorted({path.parents[1].name for path in folder.glob(f"*/*.*.*/{INFO}")})
@@ -134,7 +135,7 @@ def _read(
 ) -> Iterator[Document]:
     for number, example in enumerate(_examples(prepared, key, split)):
         where = partial(_place, prepared.name, split, number)
-        record = _decoded(example, decoder, where())
+        record = decoder.decode_all(example, where())
         document = None if record is None else maker.make(record, where(), where, side)
         if document is not None:
             yield document
@@ -157,16 +158,6 @@ def _examples(prepared: Prepared, key: str, split: str) -> Iterator[Mapping[str,
     except (OSError, ValueError, RuntimeError, IndexError) as error:
         why = " ".join(str(error).split())
         raise fault(key, f"cannot read {split!r} of {prepared.name} ({why:.300})") from None
-
-
-def _decoded(value: Any, decoder: Decoder, where: str) -> Any:
-    """An example with its bytes decoded to text; None if it is to be skipped."""
-    if isinstance(value, bytes):
-        return decoder.decode(value, where)
-    if isinstance(value, Mapping):
-        record = {name: _decoded(field, decoder, where) for name, field in value.items()}
-        return None if any(field is None for field in record.values()) else record
-    return value
 
 
 SOURCE = Source(Config, documents, fingerprint, provides=lambda config: config.form)

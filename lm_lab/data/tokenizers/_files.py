@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lm_lab.runs import reading
 from lm_lab.types import UserError
+from lm_lab.values import hub_name
 
 AGAIN = "fetch it again, or name another file"
 POINTER = b"version https://git-lfs"  # how a file begins that Git LFS has not brought
@@ -12,14 +13,23 @@ MOST_IDS = 2**24
 LONGEST = 2**16 - 1  # bytes of a token: Codec.bytes_of counts in u16
 
 
-def content(where: str, path: str | Path) -> bytes:
-    """The content of a file. Raises UserError, which begins with `where`, if it cannot be read, is
-    empty, or stands for one that was not brought.
+def content(where: str, path: str | Path, published: str = "tokenizer.json") -> bytes:
+    """The content of a file; of a model of the hub such a file is called `published`. Raises
+    UserError, which begins with `where`, if it cannot be read, is empty, or stands for one that was
+    not brought.
     """
     try:
         data = reading.read_bytes(Path(path))
     except OSError as error:
-        raise UserError(f"{where}: cannot read: {error.strerror}; name another file") from None
+        remedy = "name another file"
+        if Path(path).is_dir():
+            remedy = f"name a file in it, as {Path(path) / published}"
+        elif name := hub_name(Path(path)):
+            remedy = (
+                "if it is a model of the Hugging Face hub, bring its file here by hf download "
+                f"{name} {published} --local-dir=FOLDER, and name FOLDER/{published}"
+            )
+        raise UserError(f"{where}: cannot read: {error.strerror}; {remedy}") from None
     if not data:
         raise UserError(f"{where}: the file is empty; {AGAIN}")
     if data.startswith(POINTER):

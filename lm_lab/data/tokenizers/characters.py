@@ -45,7 +45,8 @@ class Config:
 
     hangul: Hangul = setting(
         "what a Hangul syllable is cut into: nothing, 67 letters (NFD: a consonant at the end is "
-        "another one than at the beginning), or 51 (as in the compatibility block: the same one)",
+        "another one than at the beginning), or 51 (as in the compatibility block: the same one); "
+        "letters that stand alone are spelt in bytes: of texts in NFD set normal_form=NFC",
         "syllables",
     )
     least_count: int = setting("times that a character must stand in the training text", 1, low=1)

@@ -4,8 +4,9 @@ vocab.json beside merges.txt (GPT-2's).
 Text never becomes special tokens. A byte-level BPE (GPT-2's, LLaMA 3's, Qwen's) takes text as it
 is, unless `normalised` is set: normal forms that the file asks for are ignored, so that
 decode(encode(text)) is the text. The others (WordPiece, Unigram, BPE with spaces as U+2581) return
-normalised text, and count the bytes of that, with a space before each word, also the first. Needs
-the `tokenizers` library, an extra.
+normalised text, and count the bytes of that, with a space before each word, also the first (behind
+it, also the last, where the file marks the ends of words, as GPT-1's and CLIP's do). Dropout of
+merges is off: a text has the same ids at every call. Needs the `tokenizers` library, an extra.
 """
 
 import contextlib
@@ -13,8 +14,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import string
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ import numpy as np
 from lm_lab.contracts import Tokenizer
 from lm_lab.data import extras
 from lm_lab.data.subword import as_arrays
-from lm_lab.data.tokenizers import _files, _library, byte
+from lm_lab.data.tokenizers import _entries, _files, _library, byte
 from lm_lab.runs import reading
 from lm_lab.schema import setting
 from lm_lab.types import Codec, Encoder, UserError
@@ -99,6 +98,7 @@ def codec(
         end = _end(special, end_token, library.end)
     # The library's decoder moves spaces around signs, so that bytes would not add up.
     by_words = facts["model"].get("type") == "WordPiece"
+    outer = _entries.outer_space(facts["model"])
     dtype = np.min_scalar_type(len(texts) - 1)
     texts[end] = b""
     hidden = {number for number, text in enumerate(texts) if not text}
@@ -118,8 +118,7 @@ def codec(
         ]
         if not (is_bytes or by_words):
             return library.plain.decode(visible)
-        written = b"".join(texts[number] for number in visible).decode(errors="replace")
-        return written.removeprefix(" ") if by_words else written
+        return outer(b"".join(texts[number] for number in visible).decode(errors="replace"))
 
     begin = [number for number in library.begin if number != end] if framed else []
     word_starts = np.array([begins_word(text) for text in texts], np.uint8)
@@ -162,7 +161,7 @@ def _opened(content: bytes, where: str) -> tuple[dict[str, Any], bool, dict[str,
         facts = json.loads(content)
         is_bytes = _is_byte_level(facts)
         special = {t["content"]: t["id"] for t in facts.get("added_tokens") or () if t["special"]}
-        texts = _texts(facts, _library.letters() if is_bytes else None)
+        texts = _entries.texts(facts, _library.letters() if is_bytes else None)
     if is_bytes:
         _files.check_bytes(where, texts.values(), byte.IN_UTF8)
     return facts, is_bytes, special, _files.texts_of_ids(where, texts)
@@ -211,7 +210,8 @@ def _word_piece(path: Path) -> Any:
     """BERT's form: vocab.txt, and tokenizer_config.json if there is one."""
     settings_file = path.with_name("tokenizer_config.json")
     settings = reading.read_object(settings_file, MEND) if settings_file.exists() else {}
-    pieces = _files.content(f"{KEY} {path}", path).decode().splitlines()
+    lines = _files.content(f"{KEY} {path}", path).decode().replace("\r\n", "\n")
+    pieces = lines.removesuffix("\n").split("\n")
     ids = {piece: number for number, piece in enumerate(pieces)}
     if missing := [name for name in ("[UNK]", "[CLS]", "[SEP]") if name not in ids]:
         raise UserError(f"{KEY} {path}: no {missing[0]} in it; give another file")
@@ -257,6 +257,8 @@ def _is_byte_level(facts: dict[str, Any]) -> bool:
         return True
     if levels or kind not in ("BPE", "Unigram", "WordPiece"):
         raise UserError(f"a {kind} of this form is not supported; known: BPE, Unigram, WordPiece")
+    if kind == "BPE" and facts["model"].get("continuing_subword_prefix"):
+        raise UserError("a BPE with continuing_subword_prefix is not supported; choose another")
     decoder = facts.get("decoder")
     if decoder is None or "ByteLevel" in json.dumps(decoder):
         raise UserError(
@@ -264,51 +266,6 @@ def _is_byte_level(facts: dict[str, Any]) -> bool:
             "tokenizer"
         )
     return False
-
-
-def _texts(facts: dict[str, Any], letters: dict[str, int] | None) -> dict[int, bytes]:
-    """The text of each id; empty for special ones."""
-    model = facts["model"]
-    vocab = model["vocab"]
-    ids = (
-        {piece: number for number, (piece, _) in enumerate(vocab)}
-        if isinstance(vocab, list)
-        else vocab
-    )
-    if letters is not None:
-        text_by_id = {
-            number: bytes(letters[letter] for letter in piece) for piece, number in ids.items()
-        }
-    elif model.get("type") == "WordPiece":
-        prefix = model.get("continuing_subword_prefix", "##")
-        text_by_id = {number: _of_word_piece(piece, prefix) for piece, number in ids.items()}
-    else:
-        fallback = model.get("byte_fallback", False)
-        text_by_id = {number: _of_piece(piece, fallback) for piece, number in ids.items()}
-        unknown = model.get("unk_id", ids.get(model.get("unk_token")))
-        text_by_id |= {} if unknown is None else {unknown: b""}  # no text of its own
-    for token in facts.get("added_tokens") or ():
-        text_by_id[token["id"]] = b"" if token["special"] else token["content"].encode()
-    return text_by_id
-
-
-def _of_word_piece(piece: str, goes_on: str) -> bytes:
-    """The text of a WordPiece entry: "##x" continues a word, others follow a space.
-
-    Punctuation has no space before it.
-    """
-    if piece.startswith(goes_on):
-        return piece.removeprefix(goes_on).encode()
-    alone = len(piece) == 1 and (
-        piece in string.punctuation or unicodedata.category(piece).startswith("P")
-    )
-    return piece.encode() if alone else f" {piece}".encode()
-
-
-def _of_piece(piece: str, fallback: bool) -> bytes:
-    """The text of a SentencePiece entry; <0x41> is a byte."""
-    spelt = re.fullmatch(r"<0x([0-9A-F]{2})>", piece) if fallback else None
-    return bytes([int(spelt[1], 16)]) if spelt else piece.replace(_library.SPACE, " ").encode()
 
 
 def _end(special: dict[str, int], named: str | None, after: list[int]) -> int:
@@ -342,7 +299,7 @@ def _opened_by_library(facts: dict[str, Any], as_it_is: bool) -> Library:
     library = extras.imported("tokenizers", "tokenizers", KEY)
     full = facts | {"truncation": None, "padding": None}
     added = facts.get("added_tokens") or ()
-    plain = full | {
+    plain: dict[str, Any] = full | {
         "added_tokens": [token for token in added if not token["special"]],
         "post_processor": None,
     }
@@ -350,6 +307,8 @@ def _opened_by_library(facts: dict[str, Any], as_it_is: bool) -> Library:
         plain["model"] = _unspoken(facts["model"], added)
     if as_it_is:
         plain["normalizer"] = None
+    if plain["model"].get("dropout"):  # a text would have other ids at every call
+        plain["model"] = plain["model"] | {"dropout": None}
     try:
         probe = library.Tokenizer.from_str(json.dumps(full)).encode("a")
         encoder = library.Tokenizer.from_str(json.dumps(plain))

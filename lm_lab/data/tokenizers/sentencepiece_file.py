@@ -105,7 +105,7 @@ def make(config: Config, learnt: bytes = b"") -> Codec:
 def _processor(key: str, name: str) -> Any:
     """SentencePiece's processor of a file."""
     where = f"config.data.tokenizer.{key} {name}"
-    content = _files.content(where, name)
+    content = _files.content(where, name, "tokenizer.model")
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=content)
     except RuntimeError:

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import itertools
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,7 +22,7 @@ from lm_lab.data import extras
 from lm_lab.data.subword import as_arrays
 from lm_lab.data.tokenizers import _files, byte
 from lm_lab.data.tokenizers.hugging_face import begins_word
-from lm_lab.schema import setting
+from lm_lab.schema import setting, suggest
 from lm_lab.types import Codec, Encoder, UserError
 
 KEY = "config.data.tokenizer.tokenizer_file"
@@ -155,6 +156,9 @@ def _check_gaps(where: str, used_ids: set[int]) -> None:
 def _pattern(config: Config, ranks: dict[bytes, int]) -> tuple[str, int]:
     """(the regular expression, the id of end_of_document). Raises UserError for an id in use."""
     used_ids = set(ranks.values())
+    if config.pattern not in PATTERNS and re.fullmatch(r"\w+", config.pattern):
+        names = suggest(config.pattern, list(PATTERNS))
+        raise UserError(f"config.data.tokenizer.pattern: no pattern {config.pattern!r}; {names}")
     pattern, end = PATTERNS.get(config.pattern, (config.pattern, -1))
     if config.end_id is not None:
         end = config.end_id

@@ -60,7 +60,8 @@ def _documents(file: Path, config: Config) -> tuple[list[str], bool]:
     if file.name.endswith(_records.SUFFIXES):
         records = _records.read(str(file))
         return [record.field(config.text, str) for record in records], False
-    return _records.text_of(str(file)).splitlines(keepends=True), True
+    *lines, last = _records.text_of(str(file)).split("\n")
+    return [*(f"{line}\n" for line in lines), *([last] if last else [])], True
 
 
 def words(text: str, protocol: Protocol) -> int:
@@ -93,12 +94,13 @@ def _measure(
 
 def _metrics(names: Sequence[str], statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Metrics of all documents; of several sources also the bits per byte of each."""
-    total = {name: float(values.sum()) for name, values in statistics.items()}
-    with np.errstate(over="ignore"):
+    total = {name: np.float64(values.sum()) for name, values in statistics.items()}
+    # documents that are drawn may all be empty: then there is no mean
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         metrics = {
             "word_perplexity": float(np.exp(total["nats"] / total["words"])),
-            "nll": total["nats"] / total["tokens"],
-            "bits_per_byte": total["nats"] / np.log(2) / total["bytes"],
+            "nll": float(total["nats"] / total["tokens"]),
+            "bits_per_byte": float(total["nats"] / np.log(2) / total["bytes"]),
         }
     if len(names) == 1:
         return metrics

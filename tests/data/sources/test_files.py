@@ -227,7 +227,7 @@ def test_damaged_files_are_named(tmp_path, write_records, name, damage):
             {"source": "a", "target": "b"},
             r"target: .*a\.jsonl:1 has an empty 'b'",
         ),
-        ("a.csv", "x,y\n1,2", {}, r"a\.csv has no column 'text'; its columns: x, y"),
+        ("a.csv", "x,y\n1,2", {}, r"a\.csv has no column 'text'; its columns: 'x', 'y'"),
         ("a.csv", "text,y\n1,2\n3\n", {}, r"a\.csv:3 has 1 columns, and the first line 2"),
         ("a.csv", 'text\n"open\n', {}, r"a\.csv:2 is no CSV \(unexpected end of data\)"),
         ("a.tsv", "x\n", {"header": False}, r"no column 'text'; the file has no header"),
@@ -306,3 +306,44 @@ def test_the_fingerprint_is_of_files_and_settings(tmp_path, write_records):
     path.rename(tmp_path / "b.jsonl")
     prints.append(files.fingerprint(config(str(tmp_path / "b.jsonl"))))
     assert len(set(prints)) == len(settings) + 2
+
+
+def test_columns_of_every_arrow_type_of_text(tmp_path):
+    """Bytes, also in dictionaries and structs, and a struct that is null."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    stored = [text.encode() for text in TEXTS]
+    columns = {
+        "dictionary": pa.array(stored).dictionary_encode(),
+        "view": pa.array(stored, pa.binary_view()),
+        "large": pa.array(TEXTS, pa.large_string()),
+        "inner": [{"ko": stored[0]}, {"ko": stored[1]}, {"ko": stored[2]}],
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    for name in ("dictionary", "view", "large", "inner.ko"):
+        assert texts(tmp_path / "a.parquet", text=name) == TEXTS
+    parquet.write_table(pa.table({"inner": [None, {"ko": "셋"}]}), tmp_path / "null.parquet")
+    assert texts(tmp_path / "null.parquet", text="inner.ko") == ["셋"]
+    twice = pa.Table.from_arrays([pa.array(TEXTS)] * 2, ["text", "text"])
+    parquet.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(UserError, match=r"twice\.parquet has the column 'text' twice"):
+        read(tmp_path / "twice.parquet")
+
+
+def test_columns_by_number_and_blank_lines(tmp_path):
+    (tmp_path / "a.csv").write_text("하나,1\n\n셋,2\n")
+    assert texts(tmp_path / "a.csv", header=False, text=1) == ["하나", "셋"]  # as a shell gives it
+    assert texts(tmp_path / "a.csv", header=False, text=[2, 1]) == ["1\n하나", "2\n셋"]
+    (tmp_path / "one.csv").write_text("text\n하나\n\n셋\n\n\n")
+    assert texts(tmp_path / "one.csv") == ["하나", "셋"]
+    (tmp_path / "semicolons.csv").write_text("text;label\n하나;1\n")
+    with pytest.raises(UserError, match=r"'text;label' has no comma; of tabs set"):
+        read(tmp_path / "semicolons.csv")
+
+
+def test_a_window_that_is_too_long_to_unpack(tmp_path):
+    frame = bytes.fromhex("28b52ffd 00 90 190000") + b'"a"'  # a window of 2**28 bytes, 3 raw bytes
+    (tmp_path / "a.jsonl.zst").write_bytes(frame)
+    with pytest.raises(UserError, match=r"packed by zstd --long; unpack it with zstd -d --long=31"):
+        read(tmp_path / "a.jsonl.zst")

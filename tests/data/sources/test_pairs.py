@@ -76,7 +76,7 @@ def test_the_fingerprint_follows_contents_and_how_they_are_read(tmp_path):
         (
             "x\ty\n",
             {"columns": ("q", "1"), "header": True},
-            r"a\.tsv has no column 'q'; its columns: x, y",
+            r"a\.tsv has no column 'q'; its columns: 'x', 'y'",
         ),
         ("x\ty\n", {"columns": ("q", "1")}, r"no header, give a number"),
         ("x\ty\n", {"form": "lines"}, r"'lines' needs two aligned files"),

@@ -100,7 +100,7 @@ def test_other_forms_and_several_configs(tmp_path):
         (tmp_path / name / "dataset_info.json").write_text("{}")
     with pytest.raises(UserError, match=r"several configs; prepared: glue/cola, glue/sst2"):
         tfds.fingerprint(config(tmp_path, dataset="glue"))
-    with pytest.raises(UserError, match=r"glue/sst2/2\.0\.0 is not prepared as ArrayRecord; .*run"):
+    with pytest.raises(UserError, match=r"not prepared as ArrayRecord; .*run.* --overwrite$"):
         tfds.fingerprint(config(tmp_path, dataset="glue/sst2"))
 
 

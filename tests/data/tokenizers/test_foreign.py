@@ -115,6 +115,10 @@ def test_two_models_of_pieces_cut_sources_and_targets(tmp_path):
     "settings, message",
     [
         ({"tokenizer_file": "none"}, r"tokenizer_file none: cannot read: No such file"),
+        (
+            {"tokenizer_file": "owner/name"},
+            r"hf download owner/name tokenizer.model --local-dir=FOLDER, and name FOLDER/",
+        ),
         ({"tokenizer_file": __file__}, "not a whole SentencePiece model; fetch it again"),
         ({"tokenizer_file": "empty"}, "tokenizer_file empty: the file is empty"),
         ({"tokenizer_file": "pointer"}, "bring it with git lfs pull"),

@@ -100,6 +100,13 @@ def changed(file, **parts):
             {"model": {"type": "WordPiece", "vocab": {}}},
             "a WordPiece of this form is not supported; known: BPE",
         ),
+        (
+            {
+                "pre_tokenizer": None,
+                "model": {"type": "BPE", "vocab": {}, "continuing_subword_prefix": "##"},
+            },
+            "a BPE with continuing_subword_prefix is not supported",
+        ),
         ({"pre_tokenizer": None, "decoder": None}, "not a byte-level BPE"),
         ({"model": None}, "not a tokenizer.json"),
         ({"version": "9"}, "the tokenizers library refuses it"),
@@ -137,3 +144,34 @@ def test_a_missing_or_broken_file_is_named(file):
         with pytest.raises(UserError, match=rf"tokenizer_file {file}: {message}"):
             hugging_face.make(hugging_face.Config(str(file)))
         file.touch()
+
+
+def test_marks_of_the_ends_of_words_are_spaces(file):
+    """GPT-1's form, and CLIP's, whose letters stand for bytes."""
+    facts = json.loads(file.read_text())
+    letters = {
+        piece: number for piece, number in facts["model"]["vocab"].items() if len(piece) == 1
+    }
+    ends = {f"{piece}</w>": len(letters) + number for piece, number in letters.items()}
+    end = len(letters) + len(ends)
+    model = {"type": "BPE", "vocab": letters | ends, "merges": [], "end_of_word_suffix": "</w>"}
+    added = [facts["added_tokens"][0] | {"content": "</s>", "id": end, "special": True}]
+    split = {"type": "WhitespaceSplit"}
+    levels = {"type": "Sequence", "pretokenizers": [split, facts["pre_tokenizer"]]}
+    for parts in (
+        {"pre_tokenizer": split, "decoder": {"type": "BPEDecoder", "suffix": "</w>"}},
+        {"pre_tokenizer": levels},
+    ):
+        plain = {"model": model, "added_tokens": added, "post_processor": None}
+        tokenizer = hugging_face.make(changed(file, **plain, **parts))
+        ids = tokenizer.encode("the cat")
+        assert tokenizer.decode(ids) == "the cat"
+        assert tokenizer.bytes_of[ids].tolist() == [1, 1, 2, 1, 1, 2]
+
+
+def test_merges_are_never_dropped(file):
+    model = json.loads(file.read_text())["model"]
+    plain = hugging_face.make(hugging_face.Config(str(file)))
+    dropping = hugging_face.make(changed(file, model=model | {"dropout": 0.9}))
+    text = "the cat was not happy at all"
+    assert dropping.encode(text).tolist() == plain.encode(text).tolist()

@@ -180,6 +180,7 @@ LONG = base64.b64encode(b"a" * 70_002)
         (ALPHABET + b"eno= 200", {}, "two tokens have one rank"),
         (ALPHABET + b"eno= 257", {"end_id": 300}, "no token has the rank 256; .*end_id"),
         (ALPHABET + LONG + b" 256", {}, "id 256 has 70,002 bytes"),
+        (b"", {"pattern": "cl10k"}, r"no pattern 'cl10k'; did you mean 'cl100k'"),
         (b"", {"pattern": "(("}, r"tokenizer\.pattern: no regular expression"),
         (b"", {"end_id": 3}, r"tokenizer\.end_id: 3 is a token's"),
     ],

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lm_lab import registry
+from lm_lab.evaluation import bootstrap
 from lm_lab.evaluation.tasks import labelled, last_word, minimal_pairs, multiple_choice, perplexity
 from lm_lab.evaluation.tasks import written as writing
 from lm_lab.evaluation.tasks.perplexity import words
@@ -125,10 +126,19 @@ def test_perplexity_is_by_word_and_bits_by_byte_of_each_source(tmp_path):
 def test_intervals_of_a_text_are_over_its_lines_and_not_over_blank_ones(tmp_path):
     (tmp_path / "one.txt").write_text("\n" + "a b\n\n \n" * 3)
     found = scores(perplexity, fakes.model(), path=str(tmp_path / "one.txt"))
+    (tmp_path / "other.txt").write_text("a\u2028b\x0cc\n")  # breaks of pages are no ends of lines
+    other = scores(perplexity, fakes.model(), path=str(tmp_path / "other.txt"))
+    assert other.statistics["words"].tolist() == [4]
     assert found.of == "lines of text"
     assert found.statistics["bytes"].tolist() == [1, 7, 7, 7]
     assert found.statistics["words"].tolist() == [1, 5, 5, 5]
     assert found.statistics["nats"].sum() == pytest.approx(22)
+
+
+def test_documents_that_are_drawn_may_all_be_empty(tmp_path):
+    lines(tmp_path / "a.jsonl", {"text": "ab"}, {"text": ""})
+    found = scores(perplexity, fakes.model(), path=str(tmp_path / "a.jsonl"))
+    assert bootstrap.intervals(found)["nll"] == (1.0, 1.0, 1.0)
 
 
 def test_measures_of_classes_are_those_of_scikit_learn(tmp_path):
