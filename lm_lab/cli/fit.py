@@ -32,7 +32,6 @@ from lm_lab import registry
 from lm_lab.cli import arguments
 from lm_lab.cli.wrapping import wrapped
 from lm_lab.library import laws
-from lm_lab.report.formatting import folded
 from lm_lab.types import UserError
 
 FLAGS = flags.FlagValues()
@@ -89,7 +88,7 @@ def _listed() -> str:
     forms = [laws.read_form(name) for name in registry.names(laws.FORMS)]
     width = max(len(form.name) for form in forms)
     lines = [f"  {form.name:{width}}  {form.formula}   ({form.source})" for form in forms]
-    return "\n".join(part for line in lines for part in folded(line, width + 4))
+    return wrapped(lines, width + 4)
 
 
 __doc__ = f"""{__doc__}

@@ -8,12 +8,12 @@ from lm_lab.data.loader import Split
 from lm_lab.engine import sharding
 from lm_lab.library.pace import Pace
 from lm_lab.nn.stack import POLICIES
-from lm_lab.report.formatting import folded
 from lm_lab.train.experiment import Experiment
 from lm_lab.train.plan import Plan, TaskOf, largest_batch
 from lm_lab.train.program import Accumulation
 from lm_lab.types import UserError
 
+NOTES = 42  # columns before the note of a line
 SUMS = ("total", "active", "non_embedding", "matmul", "matmul_body")
 
 
@@ -45,13 +45,12 @@ def describe(experiment: Experiment, plan: Plan, machine: Machine) -> list[str]:
     lines += ["data", *_data(plan)]
     lines += ["run", *_run(plan, machine), *_stages(experiment, plan.program.accumulation)]
     lines += [f"bytes a device ({experiment.mesh.devices} in the mesh)", *_bytes(plan)]
-    lines += [part for line in plan.whole for part in folded(f"  {line}")]
+    lines += [f"  {line}" for line in plan.whole]
     return [*lines, "collectives in a step", *_collectives(plan, machine)]
 
 
 def _row(name: str, value: str, note: str = "") -> str:
-    start = f"  {name:<18}{value:>20}  "
-    return "\n".join(folded(f"{start}{note}".rstrip(), len(start)))
+    return (f"  {name:<18}{value:>20}".ljust(NOTES) + note).rstrip()
 
 
 def _run(plan: Plan, machine: Machine) -> list[str]:

@@ -2,7 +2,6 @@
 
 import math
 import re
-import textwrap
 from collections.abc import Sequence
 
 from lm_lab.scaling.records import Estimate
@@ -12,25 +11,6 @@ UNBROKEN = "\u00a0"
 """A space at which a line does not break."""
 
 _ENGINEERING = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-
-
-COLUMNS = 118  # of lines in a terminal
-
-
-def folded(line: str, indent: int | None = None) -> list[str]:
-    """A line as several that a terminal shows whole, the later ones indented by `indent`; by
-    default two columns deeper than the first.
-    """
-    if len(line) <= COLUMNS:
-        return [line]
-    own = len(line) - len(line.lstrip())
-    return textwrap.wrap(
-        line,
-        COLUMNS,
-        subsequent_indent=" " * (own + 2 if indent is None else indent),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def power(value: float, digits: int = 2) -> str:

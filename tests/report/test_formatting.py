@@ -57,11 +57,3 @@ def test_an_analysis_sentence_becomes_readable_and_names_of_runs_survive():
 def test_a_place_is_named_once():
     assert formatting.placed("budget 1e+11", "no vertex.") == "budget 10¹¹: no vertex"
     assert formatting.placed("run a", "run a failed") == "run a failed"
-
-
-def test_a_long_line_is_folded_below_its_note():
-    start = f"  {'palm':<18}{'5,702,400':>20}  "
-    first, second = formatting.folded(start + "weights " * 12, len(start))
-    assert (len(first) <= formatting.COLUMNS, first.startswith(start)) == (True, True)
-    assert second.split() == ["weights"] * (12 - first.count("weights"))
-    assert second.startswith(" " * len(start) + "weights")
