@@ -122,6 +122,8 @@ def by_tasks(directory: Path, moved: Mapping[str, str]) -> int:
     devices.start(sharding.Config())
     places = [directory] + ([arguments.path(AGAINST.value, "--against=")] if AGAINST.value else [])
     runs = [open_run(place, average=AVERAGE.value, moved=moved) for place in places]
+    if WHOLE.value and len(runs) == 2:
+        scoring.check_same_text(runs[0].scorer, runs[1].scorer)
     with devices.memory(SMALLER):
         scores_of_runs = [_scores(trained) for trained in runs]
         for place, scores in zip(places, scores_of_runs):
@@ -167,7 +169,7 @@ def text_of(name: str) -> str:
         if not path.is_file():
             what = "it is no plain file" if path.exists() else "no such file"
             raise UserError(f"--text={name}: {what}; name a text file")
-        text = reading.read_bytes(path).decode()
+        text = reading.read_bytes(path).decode("utf-8-sig")
     except OSError as error:
         raise UserError(
             f"--text={name}: cannot read it ({error.strerror}); check its permissions"

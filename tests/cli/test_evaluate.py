@@ -2,6 +2,7 @@
 whole texts, of one run and of two.
 """
 
+import itertools
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import re
 import pytest
 
 from lm_lab.cli import evaluate
+from lm_lab.library import scoring
 from lm_lab.types import UserError
 from tests.evaluation.asked import params_of, store, task_of
 
@@ -94,6 +96,13 @@ def test_tasks_are_put_to_two_runs_and_drawn_in_pairs(stored, capsys):
     assert float(low) <= float(value) <= float(high)
     assert out.count("minimal_pairs margin") == 3
     assert re.search(rf"heldout_whole bits_per_byte difference {number}", out)
+
+
+def test_other_held_out_texts_are_not_compared(stored, monkeypatch):
+    numbers = itertools.count()
+    monkeypatch.setattr(scoring, "heldout_text", lambda _: str(next(numbers)))
+    with pytest.raises(UserError, match=r"a and .*b hold out other texts, so no difference"):
+        evaluate.run([f"--workdir={stored / 'a'}", f"--against={stored / 'b'}", "--whole"])
 
 
 def test_two_runs_are_compared_by_a_text(stored, capsys):
