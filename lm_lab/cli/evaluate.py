@@ -70,13 +70,7 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/a")
     read = {name: text_of(name) for name in TEXTS.value or ()}
     asks = bool(TASKS.value or WHOLE.value)
-    if AGAINST.value and not (asks or read):
-        raise UserError("--against=DIR compares by --tasks, --whole or --text; give one of them")
-    if AVERAGE.value and not (asks or read or HARNESS.value):
-        raise UserError(
-            "--average is for --text, --tasks, --whole and --harness; without them the moving "
-            "average is evaluated beside the parameters"
-        )
+    _check_flags(asks or bool(read))
     if HARNESS.value:
         return by_harness(directory)
     if asks or AGAINST.value:
@@ -95,6 +89,23 @@ def run(argv: list[str]) -> int:
         + ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
     )
     return 0
+
+
+def _check_flags(asks: bool) -> None:
+    """Raises UserError for flags that would not be read; `asks` says whether texts or tasks are
+    given.
+    """
+    if AGAINST.value and not asks:
+        raise UserError("--against=DIR compares by --tasks, --whole or --text; give one of them")
+    if HARNESS.value and (asks or AGAINST.value):
+        raise UserError("--harness is asked for alone; give --tasks, --whole and --text apart")
+    if INCLUDE.value and not HARNESS.value:
+        raise UserError("--include_path has tasks of --harness=TASK,...; name one")
+    if AVERAGE.value and not (asks or HARNESS.value):
+        raise UserError(
+            "--average is for --text, --tasks, --whole and --harness; without them the moving "
+            "average is evaluated beside the parameters"
+        )
 
 
 def score_texts(stored: Run, read: Mapping[str, str]) -> int:

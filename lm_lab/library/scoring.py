@@ -57,7 +57,7 @@ def check_same_text(one: RunScorer, other: RunScorer) -> None:
     if texts != others:
         raise UserError(
             f"--whole: {one.directory} and {other.directory} hold out other texts, so no "
-            "difference of the two can be taken; compare them by --text=FILE or --tasks, or each alone"
+            "difference can be taken; compare them by --text=FILE or --tasks, or take each alone"
         )
 
 

@@ -123,6 +123,8 @@ def test_two_runs_are_compared_by_a_text(stored, capsys):
         (["--tasks=gone.json"], "--tasks=gone.json: cannot read it"),
         (["--tasks=labelled=x"], "--tasks.labelled: the run's model has no head"),
         (["--against=x"], "--against=DIR compares by --tasks, --whole or --text"),
+        (["--harness=a", "--whole"], "--harness is asked for alone"),
+        (["--include_path=x"], "--include_path has tasks of --harness=TASK"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(stored, words, message):

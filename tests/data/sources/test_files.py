@@ -205,7 +205,12 @@ def test_damaged_files_are_named(tmp_path, write_records, name, damage):
         ("a.txt", "", {}, r"a\.txt' is empty"),
         ("a.txt", "x", {"format": "json"}, r"format: no format named 'json'; did you mean"),
         ("a.txt", "x", {"format": "this.module"}, r"format: no format named 'this\.module'"),
-        ("a.txt", "x", {"text": "body"}, r"a\.txt has no field 'body'; its fields: 'text'"),
+        (
+            "a.txt",
+            "x",
+            {"text": "body"},
+            r"a\.txt has no field 'body'; its fields: 'text'; if it has columns, set .*format=tsv",
+        ),
         (
             "a.jsonl",
             '{"a": 1, "b": 2}',
