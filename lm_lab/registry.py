@@ -163,12 +163,20 @@ def _module(kind: str, name: str, where: str) -> ModuleType:
         return importlib.import_module(_path(kind, name))
     except ModuleNotFoundError as error:
         raise UserError(
-            f"{where}: cannot import {name!r} ({error}); put its package on PYTHONPATH"
+            f"{where}: cannot import {name!r} ({error}); {_remedy(name, error)}"
         ) from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's module raises is the user's to mend
         raise UserError(
             f"{where}: {name!r} fails as it is imported: {type(error).__name__}: {error}"
         ) from None
+
+
+def _remedy(name: str, error: ModuleNotFoundError) -> str:
+    """What to do about a module that is not found: that of `name`, or one that it imports."""
+    package = name.partition(":")[0].partition(".")[0]
+    if error.name == package:
+        return f"put its package on PYTHONPATH: export PYTHONPATH=$PWD in the folder of {package}"
+    return "check the path, or install what it imports"
 
 
 def modules(kind: Kind) -> Modules:

@@ -22,7 +22,8 @@ def parse(flag_values: flags.FlagValues, argv: list[str], command: str) -> list[
     try:
         return flag_values(["lm-lab", *argv], known_only=False)[1:]
     except flags.Error as error:
-        raise UserError(f"{error}; see lm-lab {command} --help") from None
+        words = re.sub("could not convert string to float.*", "give a number, as 80e9", str(error))
+        raise UserError(f"{words}; see lm-lab {command} --help") from None
 
 
 def folder(value: str | None, example: str) -> Path:

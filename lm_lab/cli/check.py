@@ -86,6 +86,10 @@ def find(name: str) -> list[tuple[str, str]]:
             return [(kind, short)]
         if importlib.util.find_spec(name.partition(".")[0]) is None:  # no package of the user's
             raise UserError(f"{WHERE}: no {kind} named {short!r}; {suggest(short, choices)}")
+    if named := next((each for each in KINDS if name.startswith(f"{each}.")), None):
+        own = name.removeprefix(f"{named}.")  # a package of the user's may be called like a kind
+        if is_outside(own) and importlib.util.find_spec(name.partition(".")[0]) is None:
+            raise UserError(f"{WHERE}: {name!r}: leave out the kind, as in lm-lab check {own}")
     if not is_outside(name):
         raise UserError(f"{WHERE}: say the kind too, as in models.decoder, not {name!r}")
     kinds = registry.kinds_of(name, WHERE, KINDS)

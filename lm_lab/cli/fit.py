@@ -88,7 +88,7 @@ def _listed() -> str:
     forms = [laws.read_form(name) for name in registry.names(laws.FORMS)]
     width = max(len(form.name) for form in forms)
     lines = [f"  {form.name:{width}}  {form.formula}   ({form.source})" for form in forms]
-    return "\n".join(lines)
+    return wrapped(lines, width + 4)
 
 
 __doc__ = f"""{__doc__}

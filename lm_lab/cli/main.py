@@ -49,7 +49,7 @@ Text and token stores whose files have not changed since they were last hashed a
 
 EXIT_CODES = """Exit codes:
     0   done
-    1   a run diverged or failed, or a run of the sweep is in use elsewhere
+    1   the run diverged or failed; of a sweep: a run failed or is in use elsewhere
     2   wrong input: one line says what to change
    75   resume me: pre-empted by SIGTERM or SIGUSR1, or a run hung and ended itself; the same
         command goes on

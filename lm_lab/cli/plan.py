@@ -43,10 +43,11 @@ from ml_collections import ConfigDict
 
 from lm_lab import config as configs
 from lm_lab.cli import arguments
+from lm_lab.cli.wrapping import wrapped
 from lm_lab.data.text import Texts
 from lm_lab.library import designs, devices
 from lm_lab.library.pace import Pace, check, pace
-from lm_lab.library.planning import REMATS, Machine, describe, what_fits
+from lm_lab.library.planning import NOTES, REMATS, Machine, describe, what_fits
 from lm_lab.report.contract import Assumptions
 from lm_lab.sweeps import study as studies
 from lm_lab.train.experiment import Experiment
@@ -86,7 +87,7 @@ def run(argv: list[str]) -> int:
     task = bind(*configs.resolve(config))
     experiment = task.experiment
     devices.start(experiment.mesh)
-    print("\n".join(describe(experiment, plan(task), _machine(experiment))), flush=True)
+    print(wrapped(describe(experiment, plan(task), _machine(experiment)), NOTES), flush=True)
     if MEMORY.value:
         for line in _what_fits(config, experiment, MEMORY.value):
             print(line, flush=True)
@@ -98,7 +99,7 @@ def _plan_study(argv: list[str]) -> int:
     if len(paths) != 1:
         raise UserError(f"name one study, not {len(paths)}; see lm-lab plan --help")
     assumed = Assumptions(_law(LAW.value), NOISE.value, ADDED.value)
-    print("\n".join(designs.describe_design(studies.load(paths[0]), assumed)))
+    print(wrapped(designs.describe_design(studies.load(paths[0]), assumed)))
     return 0
 
 

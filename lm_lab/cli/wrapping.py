@@ -6,11 +6,11 @@ from collections.abc import Iterable
 WIDTH = 100  # columns
 
 
-def wrapped(lines: Iterable[str]) -> str:
-    """The lines, those of more than WIDTH columns broken between words; what goes on stands four
-    columns further right than where its line begins.
+def wrapped(lines: Iterable[str], indent: int | None = None) -> str:
+    """The lines, those of more than WIDTH columns broken between words; what goes on stands behind
+    `indent` columns, by default four further right than where its line begins.
     """
-    return "\n".join(map(_wrapped, lines))
+    return "\n".join(_wrapped(line, indent) for line in lines)
 
 
 def paragraph(text: str) -> str:
@@ -18,10 +18,10 @@ def paragraph(text: str) -> str:
     return textwrap.fill(text, WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
-def _wrapped(line: str) -> str:
+def _wrapped(line: str, indent: int | None) -> str:
     if len(line) <= WIDTH:
         return line
-    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    columns = len(line) - len(line.lstrip()) + 4 if indent is None else indent
     return textwrap.fill(
-        line, WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+        line, WIDTH, subsequent_indent=" " * columns, break_on_hyphens=False, break_long_words=False
     )

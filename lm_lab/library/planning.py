@@ -13,6 +13,7 @@ from lm_lab.train.plan import Plan, TaskOf, largest_batch
 from lm_lab.train.program import Accumulation
 from lm_lab.types import UserError
 
+NOTES = 42  # columns before the note of a line
 SUMS = ("total", "active", "non_embedding", "matmul", "matmul_body")
 
 
@@ -49,7 +50,7 @@ def describe(experiment: Experiment, plan: Plan, machine: Machine) -> list[str]:
 
 
 def _row(name: str, value: str, note: str = "") -> str:
-    return f"  {name:<18}{value:>20}  {note}".rstrip()
+    return (f"  {name:<18}{value:>20}".ljust(NOTES) + note).rstrip()
 
 
 def _run(plan: Plan, machine: Machine) -> list[str]:

@@ -1,14 +1,16 @@
 """Groups of parameters with a rate and a weight decay of their own."""
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import get_args
 
 import jax
 import optax
 from jax import Array
 
-from lm_lab.nn.paths import matches
-from lm_lab.nn.roles import Role
+from lm_lab.nn.paths import chosen, matches
+from lm_lab.nn.roles import Kind, Part, Role
 from lm_lab.optimizer_contract import ParameterGroup
+from lm_lab.schema import suggest
 from lm_lab.types import Hyper, PyTree, UserError
 
 Groups = Sequence[tuple[str, ParameterGroup]]  # by label
@@ -32,8 +34,10 @@ def _names(label: str) -> tuple[str, str]:
 def labels_of(groups: Groups, roles: PyTree) -> PyTree:
     """The label of each parameter's group, by its path and its Role.
 
-    Raises UserError for a parameter in two groups, and for a group without parameters.
+    Raises UserError for a parameter in two groups, for a group without parameters, and for a
+    pattern, part or kind that names nothing, as a misspelt one beside others does.
     """
+    _check_words(groups, roles)
     found: set[str] = set()
 
     def label_of(path: tuple, role: Role) -> str:
@@ -56,6 +60,19 @@ def labels_of(groups: Groups, roles: PyTree) -> PyTree:
                 f"{', '.join(paths)}, of the parts {parts}"
             )
     return tree
+
+
+def _check_words(groups: Groups, roles: PyTree) -> None:
+    leaves = jax.tree_util.tree_leaves_with_path(roles)
+    for label, group in groups:
+        where = f"config.optimizer.groups.{label}"
+        chosen(group.paths, (name_of(path) for path, _ in leaves), f"{where}.paths")
+        parts = {*get_args(Part), *(role.part for _, role in leaves)}
+        kinds = {*get_args(Kind), *(role.kind for _, role in leaves)}
+        for key, words, known in (("parts", group.parts, parts), ("kinds", group.kinds, kinds)):
+            for word in words:
+                if word not in known:
+                    raise UserError(f"{where}.{key}: no {word!r}; {suggest(word, sorted(known))}")
 
 
 def name_of(path: tuple) -> str:

@@ -52,6 +52,11 @@ def grouped(value: float) -> str:
     return minus(f"{round(value):,}")
 
 
+def varied(value: float) -> str:
+    """A number that a study varies: 2,000 or 0.003."""
+    return grouped(value) if abs(value) < 1e15 and value == round(value) else minus(f"{value:.4g}")
+
+
 def rounded(of: Estimate) -> tuple[str, str]:
     """An estimate and its interval: "0.55", "[0.48, 0.60]"; without an interval, "".
 

@@ -52,12 +52,15 @@ def fsync_tree(directory: Path) -> None:
         fsync(Path(folder))
 
 
-def make_folder(path: Path) -> None:
-    """Makes a folder and its missing parents, and fsyncs their names. Raises OSError."""
+def make_folder(path: Path) -> list[Path]:
+    """Makes a folder and its missing parents, and fsyncs their names; returns those that were
+    missing, the deepest first. Raises OSError.
+    """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
         fsync(folder.parent)
+    return missing
 
 
 @contextlib.contextmanager
@@ -130,15 +133,30 @@ def set_aside(path: Path, copy: bool = False) -> str:
     return aside.name
 
 
-def prepare_workdir(path: Path) -> None:
-    """Makes a folder and its missing parents, and proves that files can be written there.
+def prepare_workdir(path: Path) -> list[Path]:
+    """Makes a folder and its missing parents, and proves that files can be written there; returns
+    those that were missing, the deepest first.
 
     Raises UserError.
     """
     probe = path / f".probe.{os.getpid()}"
     with explained(path, "write there"):
-        make_folder(path)
+        made = make_folder(path)
         try:
             probe.write_bytes(b"\0")
         finally:
             probe.unlink(missing_ok=True)
+    return made
+
+
+@contextlib.contextmanager
+def workdir(path: Path) -> Iterator[None]:
+    """`prepare_workdir` for the block; what it made and is empty is removed if the block raises."""
+    made = prepare_workdir(path)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first that holds something ends it
+            for folder in made:
+                folder.rmdir()
+        raise

@@ -15,7 +15,7 @@ from lm_lab.evaluation.likelihood import figures, rates
 from lm_lab.runs import arrays, history, records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.commits import committed
-from lm_lab.runs.durable import explained, prepare_workdir, set_aside
+from lm_lab.runs.durable import explained, set_aside, workdir
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.status import FINISHED
 from lm_lab.train import branch, carried, identity, step_metrics
@@ -51,9 +51,15 @@ class RunWriter:
         self._write: Callable[[Path], None] | None = None  # the arrays of a save, if not this one
 
     def __enter__(self) -> "RunWriter":
-        directory = self.run.directory
         branch.check_place(self.run)
-        prepare_workdir(directory)
+        with self._stack:  # left again where the run is refused
+            self._stack.enter_context(workdir(self.run.directory))
+            self._enter()
+            self._stack = self._stack.pop_all()
+        return self
+
+    def _enter(self) -> None:
+        directory = self.run.directory
         if (directory / "sweep.json").exists():
             raise UserError(f"{directory} holds a sweep, not a run; choose another directory")
         self._claim = identity.claim(directory, self.run.resolved)
@@ -62,7 +68,7 @@ class RunWriter:
         ended = self.result is not None and not self._is_longer(self.result)
         config = directory / "config.json"
         if ended and config.exists() and not (self._claim.damaged or self._claim.other_files):
-            return self
+            return
         train = self.run.experiment.train
         if not ended and train.branch_from and not committed(directory / "checkpoints"):
             _ = self._origin  # what is wrong with it is said before the long work
@@ -77,7 +83,6 @@ class RunWriter:
             _set_aside(directory / "result.json", broken.why)
         if not ended:
             self._ended, self.result = self.result, None
-        return self
 
     def __exit__(self, *error: Any) -> None:
         with explained(self.run.directory, "write"):  # closing retries what a full disk refused

@@ -55,6 +55,7 @@ def refusal(
         lines = [line for line in error.splitlines() if not line.startswith(NOISE)]
         assert (ended.value.code, out, len(lines)) == (2, "", 1), error
         assert cli_helpers.stored(place) == before
+        assert not Path("new").exists()
         return lines[0].removeprefix("lm-lab: ")
 
     return refuse
@@ -182,6 +183,7 @@ COMMANDS = {
     "--config.mesh.tensor=4": "config.mesh.tensor 4 does not divide config.model.heads 2",
     "plan --config=tiny.py --config.model.depth=9999": "9999 unrolled layers compile for hours",
     "plan --config=tiny.py --utilisation=2": "--utilisation=2",
+    "plan --config=tiny.py --memory_bytes=80GB": "--memory_bytes=80GB: give a number, as 80e9; see",
     "plan --config=tiny.py --workdir=new": "see lm-lab plan --help",
     "plan study --law=1,2,3": "--law=1,2,3: give five positive numbers, E,A,alpha,B,beta",
     "plan study --noise=0": "--noise=0",

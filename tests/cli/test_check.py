@@ -97,6 +97,7 @@ def test_a_built_in_module_is_named_with_its_kind_and_takes_settings(capsys):
     [
         ([], "name modules, as in"),
         (["decoder"], "say the kind too"),
+        (["schedules.my_research.late"], "leave out the kind, as in lm-lab check my_research.late"),
         (["models.decodr"], "no models named 'decodr'; did you mean 'decoder'"),
         (["my_lab.nothing"], "cannot import 'my_lab.nothing'"),
         (["lm_lab.types"], "'lm_lab.types' has none of FAMILY, OBJECTIVE"),

@@ -8,6 +8,7 @@ import pytest
 
 from lm_lab import registry
 from lm_lab.cli.main import dispatch
+from lm_lab.cli.wrapping import WIDTH
 from lm_lab.library.laws import FORMS
 from lm_lab.types import UserError
 
@@ -75,7 +76,8 @@ def test_help_lists_every_law_with_its_source(capsys):
     assert dispatch(["fit", "--help"]) == 0
     out = capsys.readouterr().out
     for name in registry.names(FORMS):
-        assert re.search(rf"^  {name} .*arXiv:", out, re.MULTILINE)
+        assert re.search(rf"^  {name} .*(\n {{8,}}.*)?arXiv:", out, re.MULTILINE)
+    assert max(map(len, out.splitlines())) <= WIDTH
 
 
 @pytest.mark.parametrize(

@@ -84,11 +84,25 @@ def test_each_parameter_is_in_one_group_and_each_group_has_some():
     with pytest.raises(UserError, match=r"groups\.a and .*groups\.c both hold layers/query; narro"):
         labels_of(list(groups.items()), ROLES)
     with pytest.raises(UserError, match=r"groups\.d holds no parameters; the .* are head, layers/"):
-        labels_of([("d", ParameterGroup(parts=("heads",)))], ROLES)
+        labels_of([("d", ParameterGroup(parts=("recurrent",)))], ROLES)
     with pytest.raises(UserError, match=r"config\.optimizer\.groups\.e: it names no parameters"):
         tiny.resolve({"optimizer.groups": {"e": {"rate": 0.5}}})
     with pytest.raises(UserError, match=r"groups\.e\.rates does not exist; did you mean 'rate'"):
         tiny.resolve({"optimizer.groups": {"e": {"rates": 0.5}}})
+
+
+@pytest.mark.parametrize(
+    "key, word, says",
+    [
+        ("parts", "embeding", r"groups\.a\.parts: no 'embeding'; did you mean 'embedding'"),
+        ("kinds", "vectr", r"groups\.a\.kinds: no 'vectr'; did you mean 'vector'"),
+        ("paths", "hed", r"groups\.a\.paths: no parameters match 'hed'; choose among head"),
+    ],
+)
+def test_a_misspelt_word_beside_others_is_an_error(key, word, says):
+    right = {"parts": "head", "kinds": "kernel", "paths": "head"}[key]
+    with pytest.raises(UserError, match=says):
+        labels_of([("a", ParameterGroup(**{key: (right, word)}))], ROLES)
 
 
 def test_members_with_other_multipliers_are_one_program():

@@ -32,10 +32,12 @@ def _answer(results: Results, value: float) -> str:
     """The best arm at a value, and those that cannot be told apart from it."""
     settings, (best, *other_points) = results.settings, results.at(value)
     sentence = (
-        f"At {settings.against} = {formatting.grouped(value)}, {best.arm} has the "
+        f"At {settings.against} = {formatting.varied(value)}, {best.arm} has the "
         f"{'highest' if settings.better == 'higher' else 'lowest'} {settings.metric}: "
-        f"{formatting.estimate(best.value)} ({formatting.percent(settings.level)} interval)"
+        f"{formatting.estimate(best.value)}"
     )
+    if formatting.rounded(best.value)[1]:
+        sentence += f" ({formatting.percent(settings.level)} interval)"
     if not other_points:
         return f"{sentence}."
     not_told = [point.arm for point in other_points if results.told(best, point) is False]
@@ -51,7 +53,7 @@ def _answer(results: Results, value: float) -> str:
 
 def _headlines(results: Results) -> list[Headline]:
     best = results.at(results.values[-1])[0]
-    where = f"{best.arm}, {results.settings.against} = {formatting.grouped(best.at)}"
+    where = f"{best.arm}, {results.settings.against} = {formatting.varied(best.at)}"
     return [Headline(f"best {results.settings.metric}", formatting.estimate(best.value), where)]
 
 
@@ -61,7 +63,7 @@ def _cautions(results: Results) -> list[Notice]:
         Notice(
             "an arm has no point",
             f"{arm}: no run at {settings.against} = "
-            f"{formatting.listed([formatting.grouped(value) for value in values])} is complete "
+            f"{formatting.listed([formatting.varied(value) for value in values])} is complete "
             f"with {settings.metric}, so it is not compared there.",
         )
         for arm, values in results.absent
@@ -70,7 +72,7 @@ def _cautions(results: Results) -> list[Notice]:
         value for value in results.values if value not in {at for at, *_ in results.deviations}
     ]
     if single:
-        where = formatting.listed([formatting.grouped(value) for value in single])
+        where = formatting.listed([formatting.varied(value) for value in single])
         notices.append(
             Notice("one seed", f"At {where} every arm has one seed: its noise is not known.")
         )
@@ -115,7 +117,7 @@ def _row(point: Point) -> list:
     shown, bounds = formatting.rounded(point.value)
     return [
         point.arm,
-        Number(formatting.grouped(point.at), point.at),
+        Number(formatting.varied(point.at), point.at),
         Number(shown, point.value.value),
         bounds,
         Number(str(point.seeds), point.seeds),

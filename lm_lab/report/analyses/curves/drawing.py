@@ -31,7 +31,7 @@ def curves(results: Results) -> Figure:
             [point.value for point in points_of_arm],
             arm,
             words=[
-                f"{arm}, {settings.against} {formatting.grouped(point.at)}: {settings.metric} "
+                f"{arm}, {settings.against} {formatting.varied(point.at)}: {settings.metric} "
                 f"{formatting.estimate(point.value)}"
                 for point in points_of_arm
             ],
