@@ -103,6 +103,8 @@ def test_files_folders_globs_and_lists(tmp_path, write_records):
     assert texts(tmp_path) == ordered
     assert texts(tmp_path / "**" / "[az].jsonl") == ordered[:2]
     assert [d.name for d in read(tmp_path / "b" / "*z.jsonl")] == ["z.jsonl:1"]
+    assert texts(tmp_path / "b" / "*.jsonl") == ["b/_hidden.jsonl", *ordered[:2]]
+    assert texts(tmp_path / "b" / ".*.jsonl") == ["b/.cache.jsonl"]
     assert texts([tmp_path / "c.jsonl", tmp_path / "b"]) == ["c.jsonl", *ordered[:2]]
     (tmp_path / "d").mkdir()
     write_records(tmp_path / "d" / "c.jsonl", [{"text": "d"}])
