@@ -70,13 +70,7 @@ def run(argv: list[str]) -> int:
     directory = arguments.folder(WORKDIR.value, "runs/a")
     read = {name: text_of(name) for name in TEXTS.value or ()}
     asks = bool(TASKS.value or WHOLE.value)
-    if AGAINST.value and not (asks or read):
-        raise UserError("--against=DIR compares by --tasks, --whole or --text; give one of them")
-    if AVERAGE.value and not (asks or read or HARNESS.value):
-        raise UserError(
-            "--average is for --text, --tasks, --whole and --harness; without them the moving "
-            "average is evaluated beside the parameters"
-        )
+    _check_flags(asks or bool(read))
     if HARNESS.value:
         return by_harness(directory)
     if asks or AGAINST.value:
@@ -95,6 +89,23 @@ def run(argv: list[str]) -> int:
         + ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
     )
     return 0
+
+
+def _check_flags(asks: bool) -> None:
+    """Raises UserError for flags that would not be read; `asks` says whether texts or tasks are
+    given.
+    """
+    if AGAINST.value and not asks:
+        raise UserError("--against=DIR compares by --tasks, --whole or --text; give one of them")
+    if HARNESS.value and (asks or AGAINST.value):
+        raise UserError("--harness is asked for alone; give --tasks, --whole and --text apart")
+    if INCLUDE.value and not HARNESS.value:
+        raise UserError("--include_path has tasks of --harness=TASK,...; name one")
+    if AVERAGE.value and not (asks or HARNESS.value):
+        raise UserError(
+            "--average is for --text, --tasks, --whole and --harness; without them the moving "
+            "average is evaluated beside the parameters"
+        )
 
 
 def score_texts(stored: Run, read: Mapping[str, str]) -> int:
@@ -122,6 +133,8 @@ def by_tasks(directory: Path, moved: Mapping[str, str]) -> int:
     devices.start(sharding.Config())
     places = [directory] + ([arguments.path(AGAINST.value, "--against=")] if AGAINST.value else [])
     runs = [open_run(place, average=AVERAGE.value, moved=moved) for place in places]
+    if WHOLE.value and len(runs) == 2:
+        scoring.check_same_text(runs[0].scorer, runs[1].scorer)
     with devices.memory(SMALLER):
         scores_of_runs = [_scores(trained) for trained in runs]
         for place, scores in zip(places, scores_of_runs):
@@ -167,7 +180,7 @@ def text_of(name: str) -> str:
         if not path.is_file():
             what = "it is no plain file" if path.exists() else "no such file"
             raise UserError(f"--text={name}: {what}; name a text file")
-        text = reading.read_bytes(path).decode()
+        text = reading.read_bytes(path).decode("utf-8-sig")
     except OSError as error:
         raise UserError(
             f"--text={name}: cannot read it ({error.strerror}); check its permissions"

@@ -52,9 +52,10 @@ def run(argv: list[str]) -> int:
     """Prints the facts. Raises UserError."""
     text = Text(build(loader.Config, _data(argv), "config.data"))
     learnt = text.learnt_file
-    if OUT.value is not None and learnt is None:
-        name = text.config.tokenizer.name
-        raise UserError(f"--out={OUT.value}: the tokenizer {name!r} learns nothing; leave it out")
+    for flag in (OUT, VOCABULARY):
+        if flag.value is not None and learnt is None:
+            given, name = f"--{flag.name}={flag.value}", text.config.tokenizer.name
+            raise UserError(f"{given}: the tokenizer {name!r} learns nothing; leave it out")
     data = text.dataset
     text.say_splits()
     print(f"tokenizer {data.tokenizer.identity}, {data.vocab:,} ids")

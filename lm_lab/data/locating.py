@@ -61,13 +61,19 @@ def _entry(key: str, entry: str, takes: Callable[[Path], bool], wanted: str) -> 
 
 def _glob(key: str, pattern: str) -> list[tuple[str, Path]]:
     """The files that match, named by their paths from the first part of the pattern with a
-    wildcard.
+    wildcard; as in a shell, names that begin with a dot only where the pattern does.
     """
     parts = Path(pattern).expanduser().parts
     fixed_parts = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     base = Path(*parts[:fixed_parts])
     matches = base.glob(str(Path(*parts[fixed_parts:])))
-    named_files = [(path.relative_to(base).as_posix(), path) for path in matches if path.is_file()]
+    names = [(path.relative_to(base), path) for path in matches if path.is_file()]
+    asks_hidden = any(part.startswith(".") for part in parts[fixed_parts:])
+    named_files = [
+        (name.as_posix(), path)
+        for name, path in names
+        if asks_hidden or not any(part.startswith(".") for part in name.parts)
+    ]
     if not named_files:
         raise fault(key, f"no file matches {pattern!r} (from {Path.cwd()}); give another pattern")
     return sorted(named_files)

@@ -31,7 +31,7 @@ from lm_lab.data.records import Records
 from lm_lab.data.selection import KEEP, NO_FILTER, Duplicates, Filter
 from lm_lab.data.splits import Rule, SplitRule
 from lm_lab.data.writing import tokens_of, write
-from lm_lab.runs import sealed
+from lm_lab.runs import reading, sealed
 from lm_lab.runs.durable import make_folder
 from lm_lab.types import Codec, DataForm, Side, UserError
 
@@ -111,6 +111,19 @@ def build(
                 origin = _origin(corpus, tokenizer)
                 sealed.write_manifest(draft, facts | origin | written, _digest)
     return _open(path, key, facts)
+
+
+def heldout_text(path: Path) -> str:
+    """Digest of the documents that a token store holds out, in their order, whatever its tokenizer;
+    where the end of a text is held out, of the whole text and of the share.
+    """
+    manifest = reading.read_object(path / "manifest.json", "delete the store")
+    file = manifest["splits"]["heldout"]["file"]
+    with (path / "documents.jsonl").open("rb") as lines:
+        entries = map(json.loads, lines)
+        hashes = [entry["sha256"] for entry in entries if entry["file"] == file]
+    is_tail = manifest["splits"]["train"]["file"] == file
+    return digest([*hashes, *([str(manifest.get("holdout_fraction"))] if is_tail else [])])
 
 
 def _origin(corpus: Corpus, tokenizer: Codec) -> dict[str, Any]:

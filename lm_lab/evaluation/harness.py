@@ -9,12 +9,14 @@ tokens have little context).
     simple_evaluate(model=lm_lab.open_run("runs/a").harness, tasks=["blimp"])
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lm_lab.contracts import TextModel
+from lm_lab.evaluation.bootstrap import RESAMPLES
 from lm_lab.types import UserError
 
 try:
@@ -78,17 +80,35 @@ class LmLab(LM):
 
 
 def evaluate(model: LmLab, names: Sequence[str], include_path: str | None) -> str:
-    """The table that lm_eval prints for tasks. Raises UserError as `results`."""
-    from lm_eval.utils import make_table
+    """The results as a table, a line for each metric. Raises UserError as `results`."""
+    return table(results(model, names, include_path))
 
-    return make_table(results(model, names, include_path))
+
+def table(report: Mapping[str, Any]) -> str:
+    """lm_eval's results as aligned text; a standard error that it does not give is empty."""
+    rows = [("task", "shots", "filter", "metric", "value", "stderr")]
+    for task, found in report["results"].items():
+        shots = str(report.get("n-shot", {}).get(task, ""))
+        for key, value in found.items():
+            metric, comma, kind = key.partition(",")
+            if comma and not metric.endswith("_stderr"):
+                error = _number(found.get(f"{metric}_stderr,{kind}"))
+                rows.append((found.get("alias", task), shots, kind, metric, _number(value), error))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, (int, float)) else ""
 
 
 def results(
-    model: LmLab, names: Sequence[str], include_path: str | None, resamples: int = 100_000
+    model: LmLab, names: Sequence[str], include_path: str | None, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
     """lm_eval's results of its own tasks, or of tasks in YAML files below include_path; `resamples`
-    is the number of bootstrap samples for its standard errors.
+    is the number of bootstrap samples for its standard errors, drawn in this process: JAX's threads
+    may hang in the ones that lm_eval would fork.
 
     Raises UserError for a task that does not exist, or whose data are not on this machine and
     cannot be fetched.
@@ -102,6 +122,7 @@ def results(
             f"--harness={unknown[0]}: lm_eval has no task of this name; name one of `lm_eval ls "
             "tasks`, or the folder of its YAML file by --include_path"
         )
+    os.environ.setdefault("DISABLE_MULTIPROC", "1")
     tasks: list[Any] = manager.match_tasks(list(names))
     try:
         report = simple_evaluate(

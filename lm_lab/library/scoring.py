@@ -7,6 +7,7 @@ from typing import Any
 
 from lm_lab import registry
 from lm_lab.contracts import Scores, TextModel
+from lm_lab.data.store import heldout_text
 from lm_lab.evaluation import bootstrap
 from lm_lab.evaluation.text_model import text_models
 from lm_lab.evaluation.text_run import TextRun
@@ -45,6 +46,19 @@ class RunScorer:
         restore.check_text(self.directory, self.task.text, extra)
         programs = heldout_likelihoods(self.task, self.run)
         return {name: program(self.params) for name, program in programs.items()}
+
+
+def check_same_text(one: RunScorer, other: RunScorer) -> None:
+    """Raises UserError where two runs hold out unequal texts, which cannot be drawn in pairs."""
+    texts, others = (
+        {label: heldout_text(sides.folder) for label, sides in scorer.task.dataset.sources.items()}
+        for scorer in (one, other)
+    )
+    if texts != others:
+        raise UserError(
+            f"--whole: {one.directory} and {other.directory} hold out other texts, so no "
+            "difference can be taken; compare them by --text=FILE or --tasks, or take each alone"
+        )
 
 
 def chosen_tasks(tasks: Mapping[str, Any], where: str) -> dict[str, Chosen]:

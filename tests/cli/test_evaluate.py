@@ -2,6 +2,7 @@
 whole texts, of one run and of two.
 """
 
+import itertools
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import re
 import pytest
 
 from lm_lab.cli import evaluate
+from lm_lab.library import scoring
 from lm_lab.types import UserError
 from tests.evaluation.asked import params_of, store, task_of
 
@@ -96,6 +98,13 @@ def test_tasks_are_put_to_two_runs_and_drawn_in_pairs(stored, capsys):
     assert re.search(rf"heldout_whole bits_per_byte difference {number}", out)
 
 
+def test_other_held_out_texts_are_not_compared(stored, monkeypatch):
+    numbers = itertools.count()
+    monkeypatch.setattr(scoring, "heldout_text", lambda _: str(next(numbers)))
+    with pytest.raises(UserError, match=r"a and .*b hold out other texts, so no difference"):
+        evaluate.run([f"--workdir={stored / 'a'}", f"--against={stored / 'b'}", "--whole"])
+
+
 def test_two_runs_are_compared_by_a_text(stored, capsys):
     alone = run(capsys, f"--workdir={stored / 'a'}", f"--text={stored / 'text.txt'}")
     (bits,) = re.findall(r"text.txt: ([\d.]+) bits per byte", alone)
@@ -114,6 +123,8 @@ def test_two_runs_are_compared_by_a_text(stored, capsys):
         (["--tasks=gone.json"], "--tasks=gone.json: cannot read it"),
         (["--tasks=labelled=x"], "--tasks.labelled: the run's model has no head"),
         (["--against=x"], "--against=DIR compares by --tasks, --whole or --text"),
+        (["--harness=a", "--whole"], "--harness is asked for alone"),
+        (["--include_path=x"], "--include_path has tasks of --harness=TASK"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(stored, words, message):

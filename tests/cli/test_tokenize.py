@@ -60,7 +60,11 @@ def test_what_it_writes_is_read_again(words_of, tmp_path, capsys):
         ([], "give --config=FILE or --source=NAME"),
         (["--source=txt"], "did you mean 'text'"),
         (["--source=text"], r"config\.data\.source\.path is missing"),
-        (["--source=synthetic", "--out=x"], "'byte' learns nothing; leave it out"),
+        (["--source=synthetic", "--out=x"], "--out=x: the tokenizer 'byte' learns nothing; leave"),
+        (
+            ["--source=synthetic", "--vocabulary_file=x"],
+            "--vocabulary_file=x: the tokenizer 'byte'",
+        ),
         (["--source=synthetic", "--tokenizer=words", "--vocabulary_file=none"], "cannot be read"),
         (["--source=synthetic", "there"], "unexpected argument 'there'"),
     ],

@@ -151,6 +151,18 @@ def test_manifest_describes_the_files(corpus, tmp_path):
         assert line["sha256"] == hashlib.sha256(found.encode()).hexdigest()
 
 
+def test_the_held_out_text_is_the_same_by_any_tokenizer(corpus, tmp_path):
+    other = TOKENIZER._replace(identity="other")
+
+    def heldout(tokenizer=TOKENIZER, **settings):
+        built = store.build(Corpus("text", corpus), tokenizer, tmp_path / "cache", **settings)
+        return store.heldout_text(built.path)
+
+    assert heldout() == heldout(other)
+    several = [heldout(), heldout(holdout_fraction=0.5), heldout(split="tail")]
+    assert len({*several, heldout(split="tail", holdout_fraction=0.5)}) == 4
+
+
 def test_built_once(corpus, tmp_path, monkeypatch):
     first = store.build(Corpus("text", corpus), TOKENIZER, tmp_path / "cache")
     monkeypatch.setattr(text, "SOURCE", text.SOURCE._replace(documents=lambda config: 1 / 0))

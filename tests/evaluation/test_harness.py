@@ -93,9 +93,8 @@ def offline(tmp_path_factory):
 def test_the_harness_finds_what_our_own_tasks_do(folder):
     task = task_of("decoder")
     model = text_models(text_run(task))(params_of(task))
-    found = harness.results(harness.LmLab(model, "run"), list(TASKS), str(folder), resamples=0)[
-        "results"
-    ]
+    report = harness.results(harness.LmLab(model, "run"), list(TASKS), str(folder), resamples=0)
+    found = report["results"]
 
     def ours(task, name, **settings):
         config = task.Config(path=str(folder / f"{name}.jsonl"), **settings)
@@ -112,6 +111,10 @@ def test_the_harness_finds_what_our_own_tasks_do(folder):
     assert found["ours_texts"]["word_perplexity,none"] == pytest.approx(whole["word_perplexity"])
     written = ours(writing, "ours_written", new_tokens=3)
     assert found["ours_written"]["exact_match,none"] == pytest.approx(written["exact_match"])
+    header, *lines = harness.table(report).splitlines()
+    assert header.split() == ["task", "shots", "filter", "metric", "value", "stderr"]
+    line = next(line for line in lines if line.split()[:4] == ["ours_choice", "0", "none", "acc"])
+    assert float(line.split()[4]) == pytest.approx(choice["acc"], abs=1e-4)
 
 
 def request(kind: str, *arguments) -> Instance:

@@ -7,6 +7,7 @@ from pathlib import Path
 from lm_lab.data.compression import unpacked
 from lm_lab.data.faults import missing
 from lm_lab.data.formats import Reading
+from lm_lab.types import UserError
 
 
 def lines(path: Path, reading: Reading) -> Iterator[tuple[int, str]]:
@@ -44,4 +45,5 @@ def only_text(path: Path, reading: Reading) -> None:
     """Raises UserError if a field other than text is requested of plain text."""
     for field in reading.fields:
         if field != "text":
-            raise missing(reading.key, field, ["text"], str(path))
+            remedy = "; if it has columns, set config.data.source.format=tsv (or csv, ...)"
+            raise UserError(f"{missing(reading.key, field, ['text'], str(path))}{remedy}")

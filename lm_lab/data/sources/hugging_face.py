@@ -107,7 +107,12 @@ def _files(config: Config, split: str, key: str) -> list[tuple[Format, Path]]:
     if not PLAIN.fullmatch(split) or not PLAIN.fullmatch(config.subset or "-"):
         raise fault(key, f"{split!r}: of files here a split is a name; cut it with limit")
     folder = root / (config.subset or "")
-    if (folder / "dataset_dict.json").is_file() and (folder / split).is_dir():
+    if not folder.exists():
+        raise fault("subset", f"no folder {config.subset!r} in {root}; leave it out")
+    if (folder / "dataset_dict.json").is_file():
+        if not (folder / split).is_dir():
+            names = ", ".join(sorted(path.parent.name for path in folder.glob("*/state.json")))
+            raise fault(key, f"{folder} has no split {split!r}; its splits: {names}")
         folder = folder / split
     saved = (folder / "state.json").is_file()
     if saved and folder == root and key != "split":

@@ -133,9 +133,13 @@ def _read(
     decoder: Decoder,
     maker: Maker,
 ) -> Iterator[Document]:
+    read = {name for path in config.names for name in (path, path.partition(".")[0])}
     for number, example in enumerate(_examples(prepared, key, split)):
         where = partial(_place, prepared.name, split, number)
-        record = decoder.decode_all(example, where())
+        # other features may be bytes that are no text, as those of images
+        fields = {name: value for name, value in example.items() if name in read}
+        texts = decoder.decode_all(fields, where())
+        record = None if texts is None else {**example, **texts}
         document = None if record is None else maker.make(record, where(), where, side)
         if document is not None:
             yield document

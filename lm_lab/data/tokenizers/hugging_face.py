@@ -296,7 +296,7 @@ def _opened_by_library(facts: dict[str, Any], as_it_is: bool) -> Library:
 
     Raises UserError if the library refuses it.
     """
-    library = extras.imported("tokenizers", "tokenizers", KEY)
+    library = extras.imported("tokenizers", "tokenizers", "it")
     full = facts | {"truncation": None, "padding": None}
     added = facts.get("added_tokens") or ()
     plain: dict[str, Any] = full | {

@@ -103,6 +103,8 @@ def test_files_folders_globs_and_lists(tmp_path, write_records):
     assert texts(tmp_path) == ordered
     assert texts(tmp_path / "**" / "[az].jsonl") == ordered[:2]
     assert [d.name for d in read(tmp_path / "b" / "*z.jsonl")] == ["z.jsonl:1"]
+    assert texts(tmp_path / "b" / "*.jsonl") == ["b/_hidden.jsonl", *ordered[:2]]
+    assert texts(tmp_path / "b" / ".*.jsonl") == ["b/.cache.jsonl"]
     assert texts([tmp_path / "c.jsonl", tmp_path / "b"]) == ["c.jsonl", *ordered[:2]]
     (tmp_path / "d").mkdir()
     write_records(tmp_path / "d" / "c.jsonl", [{"text": "d"}])
@@ -205,7 +207,12 @@ def test_damaged_files_are_named(tmp_path, write_records, name, damage):
         ("a.txt", "", {}, r"a\.txt' is empty"),
         ("a.txt", "x", {"format": "json"}, r"format: no format named 'json'; did you mean"),
         ("a.txt", "x", {"format": "this.module"}, r"format: no format named 'this\.module'"),
-        ("a.txt", "x", {"text": "body"}, r"a\.txt has no field 'body'; its fields: 'text'"),
+        (
+            "a.txt",
+            "x",
+            {"text": "body"},
+            r"a\.txt has no field 'body'; its fields: 'text'; if it has columns, set .*format=tsv",
+        ),
         (
             "a.jsonl",
             '{"a": 1, "b": 2}',

@@ -147,9 +147,12 @@ def test_folders_and_files_that_the_library_wrote(tmp_path):
         ("one", "dev", r"is one split, which save_to_disk wrote"),
         ("as_hub", "dev", r"no file below .* is of the split 'dev'"),
         ("as_hub", "../train", r"of files here a split is a name"),
+        ("several", "dev", r"several has no split 'dev'; its splits: test, train"),
     ):
         with pytest.raises(UserError, match=message):
             texts(tmp_path / name, heldout_split=split)
+    with pytest.raises(UserError, match=r"source\.subset: no folder 'en' in .*one; leave it out"):
+        texts(tmp_path / "one", subset="en")
 
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch):

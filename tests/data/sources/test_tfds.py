@@ -26,6 +26,7 @@ def data_dir(tmp_path_factory):
                 "text": library.features.Text(),
                 "label": library.features.ClassLabel(names=["even", "odd"]),
                 "translation": library.features.Translation(("en", "ko")),
+                "picture": library.features.Text(),  # bytes that are no text, and not asked for
             }
             features = library.features.FeaturesDict(features)
             return library.core.DatasetInfo(builder=self, features=features)
@@ -38,7 +39,8 @@ def data_dir(tmp_path_factory):
             for number in range(count):
                 word = WORDS[number % 4]
                 pair = {"en": str(number), "ko": word}
-                yield number, {"text": word, "label": number % 2, "translation": pair}
+                example = {"text": word, "label": number % 2, "translation": pair}
+                yield number, example | {"picture": b"\xff\xd8"}
 
     place = tmp_path_factory.mktemp("tfds")
     Counting(data_dir=str(place), file_format="array_record").download_and_prepare()
@@ -84,7 +86,7 @@ def test_the_fingerprint_is_of_files_splits_and_fields(data_dir):
         ({"dataset": "../secret"}, r"'\.\./secret' is no name of a data set"),
         ({"split": "test"}, r"cannot read 'test' of counting/1\.0\.0 \(Unknown split"),
         ({"split": "train[:99]"}, r"\(Requested slice"),
-        ({"text": "body"}, r"has no field 'body'; its fields: 'label', 'text', 'translation'"),
+        ({"text": "body"}, r"has no field 'body'; its fields: 'label', 'picture', 'text', 'tr"),
         ({"text": "label"}, r"'label' must be text, not 0"),
     ],
 )
