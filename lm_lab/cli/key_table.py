@@ -78,26 +78,31 @@ def entries(deep: bool = False) -> list[Entry]:
 
 
 def matching(found: list[Entry], word: str) -> list[Entry]:
-    """The entries with the word in their key or meaning, below the headings under which they stand.
-    Raises UserError where there is none.
+    """The entries with the word in their key or meaning, below the headings under which they stand,
+    each once. Raises UserError where there is none.
     """
-    matches: list[Entry] = []
-    header: Entry | None = None
+    below: dict[Entry | None, list[Entry]] = {}
+    headers: list[Entry] = []  # each further in than the one before
     for entry in found:
+        own = entry.indent + bool(entry.key)
+        headers = [each for each in headers if each.indent < own]
         if not entry.key:
-            header = entry
+            headers.append(entry)
         elif word.lower() in f"{entry.key} {entry.whole}".lower():
-            matches += [header] if header else []
-            matches, header = [*matches, entry], None
+            held = below.setdefault(headers[-1] if headers else None, [])
+            held += [entry] if entry not in held else []
+    matches = [each for head, held in below.items() for each in ([head] if head else []) + held]
     if not matches:
         raise UserError(f"--grep={word}: no key has that word; lm-lab keys lists the sections")
     return matches
 
 
 def entries_of(cls: type, prefix: str, indent: int = 0, deep: bool = False) -> Iterator[Entry]:
-    """The keys that a settings class reads, each with the prefix."""
+    """The keys that a settings class reads, each with the prefix; last those by labels, which have
+    a heading of their own.
+    """
     hints = get_type_hints(cls)
-    for field in dataclasses.fields(cls):
+    for field in sorted(dataclasses.fields(cls), key=lambda field: "by_label" in field.metadata):
         yield from _of_field(field, hints[field.name], prefix, indent, deep)
 
 

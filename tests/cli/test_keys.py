@@ -14,6 +14,16 @@ def test_every_key_of_a_resolved_config_is_listed():
     assert set(flat(tiny.resolve()[1])) <= listed
 
 
+def test_what_is_found_stands_once_below_the_choice_that_reads_it():
+    found = key_table.matching(key_table.entries(deep=True), "groups.LABEL.rate")
+    assert [entry.key for entry in found] == ["", "optimizer.groups.LABEL.rate"]
+    found = key_table.matching(key_table.entries(deep=True), "beta2")
+    headings = [entry.text.partition(":")[0] for entry in found if not entry.key]
+    assert headings[:2] == ["optimizer.name=adamw", "optimizer.name=ademamix"]
+    heading, norms = key_table.matching(key_table.entries(deep=True), "train.norms")
+    assert (heading.text[:6], norms.key) == ("train:", "train.norms")
+
+
 def test_lines_fit():
     lines = key_table.render(key_table.entries(deep=True))
     assert max(map(len, lines)) <= key_table.COLUMNS
