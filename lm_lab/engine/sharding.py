@@ -118,7 +118,10 @@ def make_mesh(config: Config) -> Mesh:
     if config.devices > count or (processes > 1 and config.devices < count):
         sizes = " x ".join(f"{name} {size}" for name, size in config.sizes.items())
         have = f"the {processes} processes have" if processes > 1 else "there are"
-        raise UserError(f"config.mesh asks for {config.devices} devices ({sizes}); {have} {count}")
+        raise UserError(
+            f"config.mesh asks for {config.devices} devices ({sizes}); {have} {count}: change the "
+            "sizes of config.mesh, such as data, so that their product is that"
+        )
     types = (AxisType.Auto,) * len(AXES)
     shape, devices = tuple(config.sizes.values()), jax.devices()[: config.devices]
     return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)

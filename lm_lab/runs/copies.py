@@ -30,6 +30,7 @@ class Copy:
     def __init__(self, place: Path, name: str, make: Callable[[], Writer]) -> None:
         self._place, self._name, self._make = place, name, make
         self._records: SimpleQueue[Mapping[str, Any] | None] = SimpleQueue()
+        self._is_given_up = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -58,5 +59,8 @@ class Copy:
             self._give_up(f"{type(error).__name__}: {' '.join(str(said).split())}")
 
     def _give_up(self, why: str) -> None:
+        if self._is_given_up:
+            return
+        self._is_given_up = True
         words = "%s: no more of %s (%s); metrics.jsonl has all that it shows"
         logger.warning(words, self._place, self._name, why)

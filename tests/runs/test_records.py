@@ -281,10 +281,13 @@ def test_a_copy_that_fails_is_warned_of_once_and_costs_nothing(
             shutil.rmtree(tmp_path / "tensorboard")
         elif fault == "it hangs":
             patch.setattr(copies, "CLOSE_SECONDS", 0.05)
-            patch.setattr(Events, "write", lambda *_: goes_on.wait())
+            patch.setattr(Events, "write", lambda *_: 1 / (not goes_on.wait()))
         metrics.write({"step": 2, "train/nll": 1.5})
         metrics.write({"step": 3, "train/nll": 1.0})
-    goes_on.set()
+    goes_on.set()  # one that was left behind fails in silence
+    for thread in threading.enumerate():
+        if thread.name == "events":
+            thread.join(10)
     assert [record["step"] for record in read_metrics(tmp_path)] == [1, 2, 3]
     said = [record.getMessage() for record in caplog.records]
     if FAULTS[fault] is None:
