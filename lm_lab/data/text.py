@@ -212,7 +212,8 @@ def _counted(built: store.Store) -> float:
     which do not say it.
     """
     counts = [each["bytes"] for each in built.manifest.get("statistics", {}).values()]
-    return sum(counts) / built.manifest["bytes"] if counts else 1.0
+    size = built.manifest["bytes"]
+    return sum(counts) / size if counts and size else 1.0
 
 
 class Texts:

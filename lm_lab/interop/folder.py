@@ -107,6 +107,11 @@ def save(
     or special ids alone. Raises UserError if the folder is taken, or naming the setting that the
     architecture cannot express.
     """
+    if "model" in params:
+        raise UserError(
+            "the run learnt labels of texts, and its head has no form that transformers reads; "
+            "name a run with logits of tokens"
+        )
     mapping, foreign = _describe(family, config, architecture)
     foreign = _with_kept(mapping, foreign, kept or {})
     arrays = to_theirs(mapping.rules(config), params)

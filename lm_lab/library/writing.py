@@ -57,6 +57,11 @@ class Writer(NamedTuple):
 
     def _begin(self, given: Sequence[str]) -> tuple[Inputs, list[str], list[list[int]]]:
         """(the inputs of the model, the texts as shown, the ids before the generated ones)."""
+        if self.task.objective_kind.head is not None:
+            raise UserError(
+                f"{self.directory} learnt labels of texts, and writes nothing; ask it for logits, "
+                "or by lm-lab evaluate --tasks=labelled=FILE"
+            )
         inputs = prompted(self.task, given)
         if answers(self.task.objective_kind):
             return inputs, [f"{text}\t" for text in given], [[]] * len(given)

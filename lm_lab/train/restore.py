@@ -24,6 +24,7 @@ from lm_lab.data.text import Text
 from lm_lab.engine.average import AVERAGE
 from lm_lab.engine.program import like
 from lm_lab.engine.sharding import unbox
+from lm_lab.nn.pooling import Pooled
 from lm_lab.nn.trees import union
 from lm_lab.runs import arrays, commits, records
 from lm_lab.runs.config import NAME_A_RUN, read_config_file
@@ -62,7 +63,7 @@ def load_params(directory: Path, average: bool = False) -> tuple[str, Any, PyTre
             adapted.settings
         )
         params = jax.device_get(adapter.merge(adapted.trained, adapted.frozen))
-    _check(folder, params, abstract_params(family, config))
+    _check(folder, params, _abstract(*_whole_model(directory, content, family, config)))
     return family, config, params
 
 
@@ -103,13 +104,14 @@ def load_adapter(directory: Path, average: bool = False) -> tuple[str, Any, Adap
     maker = registry.load("adapters", section.pop("name"), f"{where}.name")
     settings = build(maker.Config, section, where)
     initial, dtype = content["train"]["initial"], content["precision"]["parameters"]
+    whole = _whole_model(directory, content, family, config)
     if initial is None:
-        base = _drawn(family, config, content["seed"])
+        base = _drawn(*whole, content["seed"])
     elif section.get("continues"):
         base = load_beginning(Path(initial).expanduser())[2]
     else:
         base = load_params(carried.base_of(directory, initial))[2]
-    base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), base)
+    base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), _below_head(base, _abstract(*whole)))
     split = maker.make(settings).split
     frozen = jax.jit(lambda base: split(jax.random.key(0), base)[1])(base)
     if commits.read_record(folder, verified=False).extra.get("base") != hash_of(frozen):
@@ -182,9 +184,8 @@ def _adapter_of(directory: Path, content: dict[str, Any]) -> dict[str, Any]:
     return dict(section)
 
 
-def _drawn(family: str, config: Any, seed: int) -> PyTree:
+def _drawn(model: Any, inputs: Inputs, seed: int) -> PyTree:
     """The initial parameters of a run with this seed."""
-    model, inputs = _short(family, config)
     return jax.jit(lambda: unbox(model.init(jax.random.key(jnp.uint32(seed)), inputs)["params"]))()
 
 
@@ -316,6 +317,42 @@ def boxed_params(family: str, config: Any) -> PyTree:
 def abstract_params(family: str, config: Any) -> PyTree:
     """Shapes and dtypes of a family's parameters."""
     return unbox(boxed_params(family, config))
+
+
+def _abstract(model: Any, inputs: Inputs) -> PyTree:
+    """Shapes and dtypes of the parameters of a model."""
+    return unbox(jax.eval_shape(lambda: model.init(jax.random.key(0), inputs)["params"]))
+
+
+def _whole_model(
+    directory: Path, content: Mapping[str, Any], family: str, config: Any
+) -> tuple[Any, Inputs]:
+    """The model of a run, with the head that its objective asks for, and the shortest inputs that
+    it takes.
+    """
+    model, inputs = _short(family, config)
+    section = dict(content.get("objective") or {})  # a model alone has none
+    if not section:
+        return model, inputs
+    where = f"{directory / 'config.json'}: config.objective"
+    kind = registry.load("objectives", section.pop("name", ""), where)
+    if kind.head is None:
+        return model, inputs
+    return Pooled(model, *kind.head(build(kind.Config, section, where))), inputs
+
+
+def _below_head(base: PyTree, wanted: PyTree) -> PyTree:
+    """The parameters of a base in a model that puts a head on it, with zeros for modules that the
+    base lacks: an adapter trains them, or it would have been refused. Those of any other model as
+    they are.
+    """
+    if "model" not in wanted:
+        return base
+    given = base if "model" in base else {"model": base}
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), wanted)
+    whole = {name: given.get(name, zeros[name]) for name in wanted}
+    inner = {name: whole["model"].get(name, new) for name, new in zeros["model"].items()}
+    return whole | {"model": inner}
 
 
 def write_params(directory: Path, params: PyTree, base: PyTree = ()) -> None:

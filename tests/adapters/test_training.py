@@ -14,6 +14,7 @@ from lm_lab import config as configs
 from lm_lab.engine.sharding import unbox
 from lm_lab.engine.state import frozen_slot
 from lm_lab.engine.step import accumulate, chunk, gradients, populate
+from lm_lab.library.runs import open_run
 from lm_lab.nn.trees import flatten
 from lm_lab.runs.commits import committed, read_record
 from lm_lab.train import loop, restore
@@ -333,3 +334,8 @@ def test_a_probe_reads_the_features_of_a_run_by_a_head_that_it_trains(base, tmp_
     assert head["kernel"].shape == (1, WIDTH, 2)
     final = loop.train([run])[0]["final"]
     assert final["eval/heldout/accuracy"] == 1.0
+    trained = open_run(run.directory)
+    scores = trained.evaluate({"rows": {"name": "labelled", "path": str(tmp_path / "rows.tsv")}})
+    assert scores["rows"]["accuracy"].value == 1.0
+    with pytest.raises(UserError, match=r"learnt labels of texts, and writes nothing"):
+        trained.generate("a")

@@ -344,6 +344,9 @@ def test_what_fails_leaves_nothing_behind(model, tmp_path):
         write_halfway(tmp_path / "new")
     with pytest.raises(UserError, match="is taken; choose another folder"):
         folder.save(model, *folder.load(model))
+    family, config, params = folder.load(model)
+    with pytest.raises(UserError, match="learnt labels of texts, and its head has no form"):
+        folder.save(tmp_path / "new", family, config, {"model": params, "head": {}})
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 

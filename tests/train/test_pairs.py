@@ -97,6 +97,8 @@ def test_classes_and_values_are_learnt(tmp_path):
         (result,) = loop.train([Run(*tiny.resolve(changes), tmp_path / name)])
         assert -1 <= result["final"][f"eval/heldout/{measured}"] <= 1
         assert "eval/heldout/bits_per_byte" not in result["final"]
+        head = restore.load_params(tmp_path / name)[2]["head"]
+        assert head["bias"].shape == (2 if name == "classification" else 1,)
     (tmp_path / "a.tsv").write_text("".join(f"text {number}\t{number}\n" for number in range(80)))
     wrong = Run(
         *tiny.resolve({"objective": {"name": "classification"}, "data": data}), tmp_path / "b"

@@ -63,7 +63,9 @@ def _picked(
     except IndexError:
         columns = max(indices.values()) + 1
         raise fault(
-            reading.key, f"{where} has {len(fields)} columns, not {columns}; mend the line"
+            reading.key,
+            f"{where} has {len(fields)} columns, not {columns}; mend the line, or, if other signs "
+            "separate them, set the source's form or format",
         ) from None
 
 
