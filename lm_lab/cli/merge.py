@@ -1,9 +1,10 @@
-"""lm-lab merge: merge a run's adapter into the parameters on which it was trained, or the newest
-checkpoints of a run into their mean.
+"""lm-lab merge: merge a run's adapter into the parameters on which it was trained, the newest
+checkpoints of a run into their mean, or write the moving average of its parameters.
 
   lm-lab merge --workdir=runs/lora --to=runs/merged
   lm-lab merge --workdir=runs/lora --to=exported/adapter --form=peft
   lm-lab merge --workdir=runs/multi30k_de --to=runs/mean --checkpoints=10
+  lm-lab merge --workdir=runs/multi30k_de --to=runs/average --average
 
   --workdir=DIR               the run that trained the adapter, or keeps the checkpoints
   --to=FOLDER                 a new folder
@@ -52,6 +53,11 @@ def run(argv: list[str]) -> int:
     folder.check_free(target)
     if CHECKPOINTS.value is not None:
         return merge_checkpoints(directory, target, CHECKPOINTS.value)
+    if AVERAGE.value and FORM.value == "run" and not restore.trained_adapter(directory):
+        family, _, params = restore.load_params(directory, average=True)
+        write(directory, target, params)
+        print(f"{target}: {family}, the moving average of {directory}")
+        return 0
     family, config, adapter = restore.load_adapter(directory, AVERAGE.value)
     if adapter.name != "lora":
         raise UserError(

@@ -55,7 +55,7 @@ def load_params(directory: Path, average: bool = False) -> tuple[str, Any, PyTre
     """
     family, config, folder = _model_of(directory)
     content = read_config(directory)
-    if _adapter_of(directory, content)["name"] == "none":
+    if not trained_adapter(directory):
         params = _trained(folder, average)
     else:
         _, _, adapted = load_adapter(directory, average)
@@ -67,6 +67,11 @@ def load_params(directory: Path, average: bool = False) -> tuple[str, Any, PyTre
     return family, config, params
 
 
+def trained_adapter(directory: Path) -> bool:
+    """Whether a run trained an adapter in the place of all parameters. Raises UserError."""
+    return _adapter_of(directory, read_config(directory))["name"] != "none"
+
+
 def load_mean(directory: Path, count: int) -> tuple[str, Any, PyTree, list[int]]:
     """(family, its Config, the mean of the parameters of the `count` newest checkpoints that are
     whole, their steps). The mean is taken in float64 and has their dtypes.
@@ -74,7 +79,7 @@ def load_mean(directory: Path, count: int) -> tuple[str, Any, PyTree, list[int]]
     Raises UserError where the run keeps fewer, or trained an adapter.
     """
     family, config = _family_of(directory)
-    if _adapter_of(directory, read_config(directory))["name"] != "none":
+    if trained_adapter(directory):
         raise UserError(f"{directory} trained an adapter; checkpoints are averaged of whole models")
     folders = list(itertools.islice(commits.intact(directory / "checkpoints"), count))
     if len(folders) < count:

@@ -66,6 +66,9 @@ def test_the_average_is_what_generate_merge_and_convert_take_with_average(
     merge = ["merge", f"--workdir={runs[1]}", "--average", f"--to={tmp_path / 'merged'}"]
     assert dispatch(merge) == 0
     assert tiny.same_bits(restore.load_params(tmp_path / "merged")[2], lora)
+    whole = ["merge", f"--workdir={runs[0]}", "--average", f"--to={tmp_path / 'whole'}"]
+    assert dispatch(whole) == 0
+    assert tiny.same_bits(restore.load_params(tmp_path / "whole")[2], base)
     convert = ["convert", f"--from={runs[0]}", "--average", f"--to={tmp_path / 'foreign'}"]
     assert dispatch(convert) == 0
     assert tiny.same_bits(folder.load(tmp_path / "foreign")[2], base)
