@@ -215,6 +215,11 @@ def _with_length(family: Family, model: Any, least: int, *, grows: bool) -> Any:
         grows and model.length < least and family.max_length(model) is None
     ):
         return dataclasses.replace(model, length=least)
+    if model.length < least and grows:
+        raise UserError(
+            f"{initial.KEY} has learnt positions for {model.length} tokens, and the data need "
+            f"{least}; lower config.data.length"
+        )
     if model.length < least:
         raise UserError(
             f"config.model.length {model.length} is below the data's {least}; raise it or leave "

@@ -295,6 +295,7 @@ class TextModel(NamedTuple):
     outputs: Callable[
         [Sequence[str]], np.ndarray
     ]  # texts -> f32[n C], the outputs of a head on whole texts
+    pseudo: bool = False  # whether likelihoods are pseudo-likelihoods (1910.14659)
 
 
 Ability = Literal["continuations", "texts", "write", "outputs"]

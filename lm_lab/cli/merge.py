@@ -18,10 +18,13 @@ An adapter is added in float32, and a line says what rounding the sum to the par
 loses; a mean is taken in float64, and rounded once to that dtype.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
+from lm_lab import registry
 from lm_lab.adapters import lora
 from lm_lab.cli import arguments
 from lm_lab.interop import folder, peft
@@ -103,6 +106,15 @@ def write(directory: Path, target: Path, params: PyTree) -> None:
     """Writes a run's directory like the one in `directory`, with these parameters alone."""
     with folder.drafted(target) as draft:
         values = carried.hand_on(directory, draft, restore.read_config(directory))
-        values["adapter"], values["train"]["initial"] = {"name": "none"}, None
+        values["adapter"] = {"name": "none"}
+        if not _compares(values):
+            values["train"]["initial"] = None
         write_config(draft, values)
         restore.write_params(draft, params)
+
+
+def _compares(values: Mapping[str, Any]) -> bool:
+    """Whether the objective compares with the model of train.initial, as dpo does."""
+    name = values.get("objective", {}).get("name")
+    where = "config.objective.name"
+    return name is not None and registry.load("objectives", name, where).reference is not None

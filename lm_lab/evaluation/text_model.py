@@ -61,7 +61,7 @@ def text_models(run: TextRun) -> TextModels:
             require(run, ["outputs"], "outputs of a head")
             return np.concatenate(list(_outputs(run, head, params, texts)))
 
-        return TextModel(continuations, texts, write, outputs)
+        return TextModel(continuations, texts, write, outputs, run.kind.pseudo_likelihood)
 
     return model
 

@@ -21,7 +21,7 @@ from lm_lab.generation.logits import Config as GenerationConfig
 from lm_lab.library.drawing import training_curve
 from lm_lab.library.scoring import RunScorer, chosen_tasks
 from lm_lab.library.writing import Writer
-from lm_lab.nn.pooling import pool
+from lm_lab.nn.pooling import Pooled, pool
 from lm_lab.runs import records
 from lm_lab.runs.trust import trusting
 from lm_lab.schema import build
@@ -111,16 +111,25 @@ class Run:
 
     def logits(self, text: Text, context: Text | None = None) -> jax.Array:
         """f32[L V] of a text or of ids [L]; f32[B L V] of ids [B L]. A head on whole texts
-        (classification, regression) gives [1 C].
+        (classification, regression) gives [1 C], and reads a text with its end, as in training.
 
-        `context` is what the encoder reads, where the model has one. Logits at place i of a causal
-        model are of the token at i + 1.
+        `context` is what the encoder reads, where the model has one; with a head it is the text
+        itself. Logits at place i of a causal model are of the token at i + 1. Raises UserError for
+        a context that is missing, or that the model does not read.
 
         >>> run.logits("abba").shape
         (4, 257)
         """
-        ids = self._ids(text)
-        context_ids = None if context is None else self._ids(context, source=True)
+        task, ids = self.task, self._ids(text)
+        headed, reads = task.objective_kind.head is not None, task.family.needs_context
+        if headed and isinstance(text, str):
+            ids = jnp.append(ids, task.tokenizer.end_of_document)[None]
+        context_ids = ids if headed and reads else None
+        if context is not None:
+            context_ids = self._ids(context, source=True)
+        if reads != (context_ids is not None):
+            why = "reads a context: give context=TEXT" if reads else "reads none; leave it out"
+            raise UserError(f"context: the model of {self.directory} {why}")
         logits_BLV = self._apply(self.params, Inputs(ids, context=context_ids))
         return logits_BLV if np.ndim(text) == 2 else logits_BLV[0]
 
@@ -231,7 +240,7 @@ class Run:
     def _features(self) -> Any:
         def pooled(params: PyTree, tokens: Any, segments: Any, pooling: Any) -> jax.Array:
             features_BLD = self.model.apply(
-                {"params": params}, Inputs(tokens, segments), method="features"
+                {"params": params}, Inputs(tokens, segments), method=_last_features
             )
             return pool(features_BLD, segments, pooling)
 
@@ -254,6 +263,11 @@ class Run:
                 f"{ids.dtype} {list(ids.shape)}"
             )
         return jnp.atleast_2d(jnp.asarray(ids, jnp.int32))
+
+
+def _last_features(module: Any, inputs: Inputs) -> jax.Array:
+    """[B L D], also of a model with a head on whole texts."""
+    return (module.model if isinstance(module, Pooled) else module).features(inputs)
 
 
 def open_run(

@@ -1,7 +1,8 @@
 """Evaluates runs by tasks and by whole texts, one run or the difference of two."""
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +71,16 @@ def chosen_tasks(tasks: Mapping[str, Any], where: str) -> dict[str, Chosen]:
 
 def named_tasks(words: Sequence[str], own: Mapping[str, Chosen]) -> dict[str, Chosen]:
     """Tasks as a command line names them: a label of the run's config, NAME=FILE of a task with its
-    data and defaults, or a JSON file of tasks by label, as a config has them. Raises UserError.
+    data and defaults (a second file of it is NAME_2), or a JSON file of tasks by label, as a config
+    has them. Raises UserError.
     """
     tasks: dict[str, Chosen] = {}
     for word in words:
         name, equals, path = word.partition("=")
         if equals:
             registry.load("evaluation.tasks", name, "--tasks")
-            tasks |= chosen_tasks(
-                {name.rpartition(".")[2]: {"name": name, "path": path}}, "--tasks"
-            )
+            label = _free(name.rpartition(".")[2], tasks)
+            tasks |= chosen_tasks({label: {"name": name, "path": path}}, "--tasks")
         elif word in own:
             tasks[word] = own[word]
         elif word.endswith(".json"):
@@ -91,6 +92,12 @@ def named_tasks(words: Sequence[str], own: Mapping[str, Chosen]) -> dict[str, Ch
                 f"{suggest(word, list(own))}"
             )
     return tasks
+
+
+def _free(label: str, taken: Collection[str]) -> str:
+    """The label, or label_2, label_3, ... where it is taken."""
+    numbered = (f"{label}_{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([label], numbered) if each not in taken)
 
 
 def lines(label: str, scores: Scores) -> list[str]:
@@ -108,9 +115,8 @@ def differences(label: str, one: Scores, other: Scores) -> list[str]:
         estimates = bootstrap.differences(one, other)
     except UserError as error:
         raise UserError(f"{label}: {error}") from None
-    return [
-        f"{label} {metric} difference {shown(estimate)}" for metric, estimate in estimates.items()
-    ]
+    listed = [f"{metric} difference {shown(estimate)}" for metric, estimate in estimates.items()]
+    return [f"{label} {line}" for line in listed or ["has no metric of both, and no difference"]]
 
 
 def shown(found: bootstrap.Estimate) -> str:

@@ -140,14 +140,14 @@ def _folder(directory: Path, step: int) -> Path:
     if commits.is_committed(folder):
         return folder
     there = sorted(commits.step_of(other) for other in commits.committed(folder.parent))
-    listed = f"has those of steps {', '.join(map(str, there))}" if there else "has none"
+    listed = f"those of steps {', '.join(map(str, there))}" if there else "no checkpoints"
     result = read_result(directory)
     mend = f"train it with --config.train.keep_steps='({step},)'"
     if result is None:
-        mend = "it has not ended: train it further"
+        mend = "train it further, for it has not ended"
     raise UserError(
-        f"{STEP}: {directory} {listed}, and no checkpoint of step {step}; name one that is there, "
-        f"or {mend}"
+        f"{STEP}: {directory} has {listed}, and none of step {step}; name one that is there, or "
+        f"{mend}"
     )
 
 

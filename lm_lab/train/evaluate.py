@@ -1,5 +1,6 @@
 """A run that was trained, evaluated from its newest checkpoint."""
 
+from pathlib import Path
 from typing import Any
 
 from lm_lab.data.text import Text
@@ -22,14 +23,6 @@ def state_of(run: Run, text: Text, compiled: CompiledProgram) -> tuple[int, Trai
     """(step, state) of the run's newest checkpoint. Raises UserError where it has none, is in use,
     or was trained on other text.
     """
-    if not (run.directory / "checkpoints").is_dir():
-        raise UserError(f"{run.directory} holds no checkpoint; train it first")
-    if restore.is_alone(run.directory):
-        raise UserError(
-            f"{run.directory} holds a model that convert or merge wrote, and no state of "
-            "training; name its text by "
-            f"--text=FILE, or train from it, by --config.train.initial={run.directory}"
-        )
     name, _ = read_config_file(run.directory / "config.json")
     keep = run.experiment.train.keep_checkpoints
     with Checkpoints(run.directory / "checkpoints", keep, name) as checkpoints:
@@ -46,12 +39,24 @@ def state_of(run: Run, text: Text, compiled: CompiledProgram) -> tuple[int, Trai
     return step, state
 
 
+def _check_trained(directory: Path) -> None:
+    if not (directory / "checkpoints").is_dir():
+        raise UserError(f"{directory} holds no checkpoint; train it first")
+    if restore.is_alone(directory):
+        raise UserError(
+            f"{directory} holds a model that convert or merge wrote, and no state of training; "
+            "evaluate it by --whole, --text=FILE or --tasks, or train from it, by "
+            f"--config.train.initial={directory}"
+        )
+
+
 def evaluate(run: Run) -> tuple[int, dict[str, float]]:
     """(step, evaluations) of the newest checkpoint; for a run that has ended they also replace
     those in its result.
 
     Raises UserError as training does, and where there is no checkpoint.
     """
+    _check_trained(run.directory)
     result: dict[str, Any] | None = records.read_result(run.directory)
     task = bind(run.experiment, run.resolved)
     compiled = compile_program([task])

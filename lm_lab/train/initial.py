@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def read(experiment: Experiment, text: Text) -> dict[str, np.ndarray]:
 
 
 def _read(experiment: Experiment, text: Text, directory: Path) -> dict[str, np.ndarray]:
+    restore.check_base(directory)
     adapter = registry.load("adapters", experiment.adapter.name, "config.adapter.name")
     if adapter.continues(experiment.adapter.settings):
         family, config, params, adapted = restore.load_beginning(directory)
@@ -71,7 +73,16 @@ def _read(experiment: Experiment, text: Text, directory: Path) -> dict[str, np.n
         wanted = " ".join(f"--config.model.{key}={there[key]}" for key in other)
         raise UserError(f"{KEY} is of a model with other settings; give {wanted}")
     _check_tokenizer(experiment, text)
-    return leaves(params)
+    kind = registry.load("objectives", experiment.objective.name, "config.objective.name")
+    return leaves(params) if kind.head is not None else _without_head(leaves(params))
+
+
+def _without_head(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The parameters of a model inside another (nn/pooling.py), or the given ones where there is
+    none.
+    """
+    place = re.compile(f"^({ADAPTER}/)?model/")
+    return {place.sub(r"\1", path): given[path] for path in given if place.match(path)} or given
 
 
 def inherited(values: Mapping[str, Any]) -> dict[str, Any]:

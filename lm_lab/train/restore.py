@@ -82,6 +82,8 @@ def load_mean(directory: Path, count: int) -> tuple[str, Any, PyTree, list[int]]
     if trained_adapter(directory):
         raise UserError(f"{directory} trained an adapter; checkpoints are averaged of whole models")
     folders = list(itertools.islice(commits.intact(directory / "checkpoints"), count))
+    if not folders:
+        commits.newest_intact(directory / "checkpoints")  # says that there is none
     if len(folders) < count:
         raise UserError(
             f"{directory} keeps {len(folders)} checkpoints that are whole, and not {count}; train "
@@ -112,10 +114,10 @@ def load_adapter(directory: Path, average: bool = False) -> tuple[str, Any, Adap
     whole = _whole_model(directory, content, family, config)
     if initial is None:
         base = _drawn(*whole, content["seed"])
-    elif section.get("continues"):
-        base = load_beginning(Path(initial).expanduser())[2]
     else:
-        base = load_params(carried.base_of(directory, initial))[2]
+        place = carried.base_of(directory, initial)
+        check_base(place)
+        base = load_beginning(place)[2] if section.get("continues") else load_params(place)[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), _below_head(base, _abstract(*whole)))
     split = maker.make(settings).split
     frozen = jax.jit(lambda base: split(jax.random.key(0), base)[1])(base)
@@ -200,6 +202,15 @@ def _short(family: str, config: Any) -> tuple[Any, Inputs]:
     tokens = jnp.zeros((1, 2), jnp.int32)
     context = tokens if contract.needs_context else None
     return contract.Model(config), Inputs(tokens, context=context)
+
+
+def check_base(directory: Path) -> None:
+    """Raises UserError where the run that config.train.initial names is not there."""
+    if not directory.exists():
+        raise UserError(
+            f"config.train.initial: {directory}: no such folder (from {Path.cwd()}); name the "
+            "directory of a run, or put it there, or beside the run that began with it"
+        )
 
 
 def hash_of(frozen: PyTree) -> str:

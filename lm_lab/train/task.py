@@ -341,6 +341,12 @@ def _with_vocabulary(
         values = {**values, "model": {**values["model"], "vocab": least}}
         return dataclasses.replace(experiment, model=model), values
     if given < least:
+        if experiment.train.initial is not None:
+            raise UserError(
+                f"{initial.KEY} has embeddings of {given} ids, and the tokenizer with "
+                f"config.objective.name {experiment.objective.name!r} needs {least}; begin with a "
+                "run that has them"
+            )
         raise UserError(
             f"config.model.vocab {given} is below the data's {least}; raise it or leave it out"
         )

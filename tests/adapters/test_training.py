@@ -17,7 +17,7 @@ from lm_lab.engine.step import accumulate, chunk, gradients, populate
 from lm_lab.library.runs import open_run
 from lm_lab.nn.trees import flatten
 from lm_lab.runs.commits import committed, read_record
-from lm_lab.train import loop, restore
+from lm_lab.train import initial, loop, restore
 from lm_lab.train import program as programs
 from lm_lab.train.compiled import compile_program
 from lm_lab.train.preemption import Preempted
@@ -339,3 +339,21 @@ def test_a_probe_reads_the_features_of_a_run_by_a_head_that_it_trains(base, tmp_
     assert scores["rows"]["accuracy"].value == 1.0
     with pytest.raises(UserError, match=r"learnt labels of texts, and writes nothing"):
         trained.generate("a")
+    if adapter == "freeze":
+        _is_read_as_it_was_trained(trained)
+
+
+def _is_read_as_it_was_trained(trained):
+    """`logits` of a text are those of the task, and `features` those of the model below the head,
+    of which another objective can begin.
+    """
+    (outputs,) = trained.scorer.model.outputs(["abab"])
+    np.testing.assert_allclose(trained.logits("abab")[0], outputs, rtol=0, atol=ROUNDING)
+    with pytest.raises(UserError, match=r"context: the model of .* reads none; leave it out"):
+        trained.logits("abab", context="a")
+    alone, beside = trained.features(["abab"], "last"), trained.features(["abab", "ba" * 4], "last")
+    np.testing.assert_allclose(alone[0], beside[0], rtol=0, atol=ROUNDING * abs(alone).max())
+    changes = {"train.initial": str(trained.directory)}
+    begun = configs.resolve(configs.override(ConfigDict(tiny.RUN), changes))[0]
+    given = initial.read(begun, tiny.bound(begun).text)
+    assert same_bits(given, flatten(trained.params["model"]))

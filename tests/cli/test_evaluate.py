@@ -82,8 +82,9 @@ def run(capsys, *words) -> str:
 def test_tasks_are_put_to_two_runs_and_drawn_in_pairs(stored, capsys):
     before = {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()}
     words = [f"--workdir={stored / 'a'}", f"--against={stored / 'b'}"]
+    texts = stored / "text.txt"
     tasks = f"--tasks=minimal_pairs={stored / 'pairs.jsonl'},{stored / 'tasks.json'}"
-    out = run(capsys, *words, tasks, "--whole")
+    out = run(capsys, *words, f"{tasks},perplexity={texts},perplexity={texts}", "--whole")
     assert {path: path.read_bytes() for path in stored.rglob("*") if path.is_file()} == before
     number = r"(-?[\d.]+) \[(-?[\d.]+), (-?[\d.]+)\]"
     margins = [
@@ -95,6 +96,7 @@ def test_tasks_are_put_to_two_runs_and_drawn_in_pairs(stored, capsys):
     assert float(value) == pytest.approx(margins[0][0] - margins[1][0], abs=2e-4)
     assert float(low) <= float(value) <= float(high)
     assert out.count("minimal_pairs margin") == 3
+    assert out.count("perplexity_2 nll") == 3
     assert re.search(rf"heldout_whole bits_per_byte difference {number}", out)
 
 

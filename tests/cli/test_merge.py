@@ -8,12 +8,15 @@ import pytest
 from ml_collections import ConfigDict
 
 from lm_lab import config as configs
+from lm_lab.cli import merge
 from lm_lab.cli.main import dispatch
 from lm_lab.data import loader, vocabularies
 from lm_lab.data.text import Text
 from lm_lab.interop import folder, peft
 from lm_lab.library import devices, writing
 from lm_lab.runs import arrays, commits
+from lm_lab.runs.checkpoint import Checkpoints
+from lm_lab.runs.config import write_config
 from lm_lab.schema import build
 from lm_lab.train import carried, restore
 from lm_lab.train.evaluate import evaluate
@@ -114,6 +117,20 @@ def test_what_was_not_trained_here_is_not_evaluated_as_a_run(runs, tmp_path):
         match="merged holds a model that convert or merge wrote, and no state of training",
     ):
         evaluate(Run(experiment, values, tmp_path / "merged"))
+    with (
+        Checkpoints(tmp_path / "merged" / "checkpoints", 1, "a hash") as checkpoints,
+        pytest.raises(UserError, match="train in another directory"),
+    ):
+        next(checkpoints.commits())
+
+
+def test_the_model_that_a_merged_one_is_compared_with_stays_named(tmp_path):
+    for name, kept in ("dpo", str(tmp_path)), ("causal", None):
+        (tmp_path / name).mkdir()
+        values = {"objective": {"name": name}, "train": {"initial": str(tmp_path)}}
+        write_config(tmp_path / name, values)
+        merge.write(tmp_path / name, tmp_path / f"{name}_merged", {"a": np.zeros(1)})
+        assert restore.read_config(tmp_path / f"{name}_merged")["train"]["initial"] == kept
 
 
 def _read(place):

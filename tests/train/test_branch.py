@@ -69,7 +69,10 @@ def test_a_finished_run_goes_on_to_a_later_end_as_a_branch_to_the_bit(copy, tmp_
         ({"model.width": 32}, "config.model.width is 16 in"),
         ({"data.source.symbols": 5}, "config.data.source.symbols is 4 in"),
         ({"train.batch_size": 4}, "config.train.batch_size is 8 in"),
-        ({"train.branch_step": 6}, "has those of steps 5, 8, and no .* 6; .*keep_steps='\\(6,\\)'"),
+        (
+            {"train.branch_step": 6},
+            "has those of steps 5, 8, and none of step 6; .*keep_steps='\\(6,\\)'",
+        ),
         ({"train.branch_from": "gone"}, "config.train.branch_from: .*gone is no run's directory"),
         ({"train.branch_from": "branch"}, "branch_from is the run's own directory"),
     ],
@@ -120,7 +123,9 @@ def test_a_damaged_checkpoint_and_an_unfinished_trunk_are_named(copy, tmp_path):
         loop.train([own])
     shutil.rmtree(folder)
     (copy / "result.json").unlink()
-    with pytest.raises(UserError, match=r"has those of steps 8, .* it has not ended: train it fur"):
+    with pytest.raises(
+        UserError, match=r"has those of steps 8, .* train it further, for it has not ended"
+    ):
         loop.train([own])
 
 

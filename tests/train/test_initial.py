@@ -138,8 +138,14 @@ def test_longer_text_than_the_bases_needs_positions_that_are_not_learned(tmp_pat
         20,
     ]
     learned = base_in(tmp_path / "learned", {"model.positions": "learned"})
-    with pytest.raises(UserError, match=r"config.model.length 16 is below the data's 20"):
+    with pytest.raises(UserError, match=r"initial has learnt positions for 16 tokens, .* need 20"):
         beginning_with(learned, length=20)
+
+
+def test_ids_that_the_base_has_no_embeddings_for_are_named(tmp_path):
+    base = base_in(tmp_path / "base", {})
+    with pytest.raises(UserError, match=r"embeddings of 257 ids, .* 'causal' needs \d+"):
+        beginning_with(base, tokenizer="characters")
 
 
 def test_the_directories_of_earlier_releases_go_on(tmp_path):

@@ -10,6 +10,9 @@ A table's perplexity is exp(nats of the whole text / its words), whatever the to
 So counted, the published test files have some 82 and 246 thousand words; nothing here counted
 them. The files hold <unk> as a word; text that was prepared otherwise (detokenized, with rare
 words spelt out) has another perplexity, and belongs in no row of these tables.
+
+A model that sees both sides of a token has a pseudo-likelihood (1910.14659), which is no likelihood
+of the text: its metrics begin with pseudo_.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -89,18 +92,21 @@ def _measure(
                 row |= {name: row[name] + blank[name] for name in row if name != "source"}
     has_lines = any(joined for _, joined in sources.values())
     unit = "lines of text" if has_lines else "documents"
-    return Scores(_records.columns(rows), partial(_metrics, list(sources)), unit)
+    prefix = "pseudo_" if model.pseudo else ""
+    return Scores(_records.columns(rows), partial(_metrics, list(sources), prefix), unit)
 
 
-def _metrics(names: Sequence[str], statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
+def _metrics(
+    names: Sequence[str], prefix: str, statistics: Mapping[str, np.ndarray]
+) -> dict[str, float]:
     """Metrics of all documents; of several sources also the bits per byte of each."""
     total = {name: np.float64(values.sum()) for name, values in statistics.items()}
     # documents that are drawn may all be empty: then there is no mean
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         metrics = {
-            "word_perplexity": float(np.exp(total["nats"] / total["words"])),
-            "nll": float(total["nats"] / total["tokens"]),
-            "bits_per_byte": float(total["nats"] / np.log(2) / total["bytes"]),
+            f"{prefix}word_perplexity": float(np.exp(total["nats"] / total["words"])),
+            f"{prefix}nll": float(total["nats"] / total["tokens"]),
+            f"{prefix}bits_per_byte": float(total["nats"] / np.log(2) / total["bytes"]),
         }
     if len(names) == 1:
         return metrics
@@ -108,7 +114,7 @@ def _metrics(names: Sequence[str], statistics: Mapping[str, np.ndarray]) -> dict
         of = statistics["source"] == number
         size = float(statistics["bytes"][of].sum())
         bits = float(statistics["nats"][of].sum()) / np.log(2)
-        metrics[f"{name}/bits_per_byte"] = bits / size if size else np.nan
+        metrics[f"{name}/{prefix}bits_per_byte"] = bits / size if size else np.nan
     return metrics
 
 

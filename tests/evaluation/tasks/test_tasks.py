@@ -12,6 +12,7 @@ from lm_lab.evaluation import bootstrap
 from lm_lab.evaluation.tasks import labelled, last_word, minimal_pairs, multiple_choice, perplexity
 from lm_lab.evaluation.tasks import written as writing
 from lm_lab.evaluation.tasks.perplexity import words
+from lm_lab.library import scoring
 from lm_lab.schema import build
 from lm_lab.types import UserError
 from tests.evaluation.tasks import fakes
@@ -121,6 +122,10 @@ def test_perplexity_is_by_word_and_bits_by_byte_of_each_source(tmp_path):
             "two/bits_per_byte": 1 / math.log(2),
         }
     )
+    pseudo = scores(perplexity, fakes.model()._replace(pseudo=True), path=str(tmp_path / "texts"))
+    assert set(pseudo.values) >= {"pseudo_word_perplexity", "one/pseudo_bits_per_byte"}
+    (line,) = scoring.differences("text", found, pseudo)
+    assert line == "text has no metric of both, and no difference"
 
 
 def test_intervals_of_a_text_are_over_its_lines_and_not_over_blank_ones(tmp_path):
