@@ -24,7 +24,10 @@ def carry(experiment: Experiment, family: Family, kind: Objective) -> None:
     """Raises UserError for a run that has no state to carry, or no text that reads on."""
     name, data = experiment.model.name, experiment.data
     if not family.is_recurrent(experiment.model.settings):
-        fault = f"config.model.family {name!r} keeps no state with these settings (docs/data.md)"
+        fault = (
+            f"config.model.family {name!r} keeps no state with these settings: rnn does, "
+            "state_space without attention, and a decoder with model.window"
+        )
     elif not kind.reads_on:
         fault = f"config.objective.name {experiment.objective.name!r} reads no text on"
     elif data.sources:
