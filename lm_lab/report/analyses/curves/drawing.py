@@ -13,8 +13,7 @@ def curves(results: Results) -> Figure:
     known_values = {str(name): float(value) for name, value in (settings.known or {}).items()}
     heights = list(known_values.values())
     low, high = style.spread(results.values, 0.08)
-    # bars of arms stand side by side, all of them within the margin of a value at the edge
-    step = (high / low) ** (0.12 / max(len(settings.arms), 15))
+    step = (high / low) ** (0.12 / max(len(settings.arms), 15))  # arms stand side by side
     for index, (arm, look) in enumerate(style.of_series(list(settings.arms)).items()):
         offset = step ** (index - (len(settings.arms) - 1) / 2)
         points_of_arm = [point for point in results.points if point.arm == arm]
