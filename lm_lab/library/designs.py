@@ -37,7 +37,8 @@ def describe_design(study: Study, assumed: Assumptions) -> list[str]:
     rows = rows_of(planned, NOWHERE)
     analysis.check(settings, rows)
     cost = sum(groups.cost(run.config) for run in planned)
-    unit = "FLOPs" if all(row["budget_flops"] for row in rows) else "tokens or FLOPs"
+    units = {"FLOPs" if row["budget_flops"] else "tokens" for row in rows}
+    unit = " or ".join(sorted(units))
     lines = [f"{study.name}: {len(rows)} runs, {cost:.3g} {unit}", f"  {study.question}"]
     if analysis.designer is None:
         return [*lines, f"an analysis of kind {study.analysis['kind']} judges no design"]

@@ -37,6 +37,8 @@ def read_config_file(path: Path, remedy: str = NAME_A_RUN) -> tuple[str, dict[st
         raise UserError(
             f"{path.parent}: no such folder (from {Path.cwd()}); {where_from(path.parent)}"
         )
+    if not path.exists() and (path.parent / "sweep.json").exists():
+        raise UserError(f"{path.parent} holds a sweep; name one of its runs, below runs/")
     content = read_object(path, remedy)
     identity = content.pop(IDENTITY, None)
     name = identity if isinstance(identity, str) else hash_of(content)

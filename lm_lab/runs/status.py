@@ -1,6 +1,7 @@
 """How far a run is, by its directory alone."""
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -10,6 +11,8 @@ from lm_lab.runs.history import METRICS
 from lm_lab.runs.locks import is_locked
 from lm_lab.runs.reading import Unreadable
 from lm_lab.runs.records import read_result
+
+logger = logging.getLogger(__name__)
 
 Status = Literal["missing", "running", "complete", "diverged", "pruned", "failed"]
 
@@ -40,6 +43,17 @@ def result_of(directory: Path) -> dict[str, Any]:
         return read_result(directory) or {}
     except Unreadable:
         return {}
+
+
+def warn_if_diverged(directory: Path) -> None:
+    """Warns that the newest checkpoint of a run that diverged may be no model."""
+    result = result_of(directory)
+    if result.get("status") == "diverged":
+        logger.warning(
+            "%s diverged, and what its model gives may mean nothing: %s",
+            directory,
+            result.get("message"),
+        )
 
 
 def newest_training(directory: Path) -> dict[str, float] | None:

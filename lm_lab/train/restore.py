@@ -28,6 +28,7 @@ from lm_lab.nn.pooling import Pooled
 from lm_lab.nn.trees import union
 from lm_lab.runs import arrays, commits, records
 from lm_lab.runs.config import NAME_A_RUN, read_config_file
+from lm_lab.runs.status import warn_if_diverged
 from lm_lab.schema import build
 from lm_lab.train import carried, trust
 from lm_lab.train.sections import key_table
@@ -55,14 +56,13 @@ def load_params(directory: Path, average: bool = False) -> tuple[str, Any, PyTre
     """
     family, config, folder = _model_of(directory)
     content = read_config(directory)
+    warn_if_diverged(directory)
     if not trained_adapter(directory):
         params = _trained(folder, average)
     else:
         _, _, adapted = load_adapter(directory, average)
-        adapter = registry.load("adapters", adapted.name, "config.adapter.name").make(
-            adapted.settings
-        )
-        params = jax.device_get(adapter.merge(adapted.trained, adapted.frozen))
+        kind = registry.load("adapters", adapted.name, "config.adapter.name")
+        params = jax.device_get(kind.make(adapted.settings).merge(adapted.trained, adapted.frozen))
     _check(folder, params, _abstract(*_whole_model(directory, content, family, config)))
     return family, config, params
 

@@ -206,6 +206,7 @@ COMMANDS = {
     "sweep study --workdir=run": "run holds a run, not a sweep; use another directory",
     "sweep study --workdir=sweep": "sweep holds study 'other', not 'mine'",
     "sweep study --workdir=file": "file",
+    "evaluate --workdir=sweep": "sweep holds a sweep; name one of its runs, below runs/",
     "report": "name one sweep directory, as in",
     "report nowhere": "no sweep.json here; name the directory of a sweep",
     "report empty": "no sweep.json here; name the directory of a sweep",

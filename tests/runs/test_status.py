@@ -1,10 +1,11 @@
 """How far a run is, by its directory alone."""
 
 import fcntl
+import json
 
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.commits import LOCK
-from lm_lab.runs.status import newest_training, run_status
+from lm_lab.runs.status import newest_training, run_status, warn_if_diverged
 
 
 def test_a_run_is_running_while_its_lock_is_held(tmp_path):
@@ -22,6 +23,16 @@ def test_the_lock_is_that_of_the_checkpoints(tmp_path):
     with Checkpoints(tmp_path / "checkpoints", keep=1, spec_hash="x"):
         assert run_status(tmp_path) == "running"
     assert run_status(tmp_path) == "missing"
+
+
+def test_a_run_that_diverged_is_warned_of(tmp_path, caplog):
+    warn_if_diverged(tmp_path)
+    result = {"status": "diverged", "steps": 3, "final": {}, "message": "not finite at step 3"}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    warn_if_diverged(tmp_path)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path} diverged, and what its model gives may mean nothing: not finite at step 3"
+    ]
 
 
 def test_the_newest_line_is_read_from_the_end(tmp_path):
