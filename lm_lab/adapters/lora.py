@@ -169,6 +169,11 @@ def init(key: Array, config: Config, params: PyTree) -> Adapters:
         for path, leaf in flatten(params).items()
         if role_of[path].is_kernel and path.endswith(KERNEL)
     }
+    if config.targets and not kernels:
+        raise UserError(
+            "config.adapter.targets: no layer has a kernel to adapt beside what also_train names "
+            "(embeddings have none); choose config.adapter.name=freeze, or none"
+        )
     adapters: dict[str, Any] = {}
     paths = sorted(chosen(config.targets, kernels, "config.adapter.targets"))
     plain = {path: nn.meta.unbox(kernels[path]) for path in paths}

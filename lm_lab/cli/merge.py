@@ -56,37 +56,45 @@ def run(argv: list[str]) -> int:
     folder.check_free(target)
     if CHECKPOINTS.value is not None:
         return merge_checkpoints(directory, target, CHECKPOINTS.value)
-    if AVERAGE.value and FORM.value == "run" and not restore.trained_adapter(directory):
-        family, _, params = restore.load_params(directory, average=True)
-        write(directory, target, params)
-        print(f"{target}: {family}, the moving average of {directory}")
-        return 0
+    if FORM.value == "peft":
+        return write_peft(directory, target)
+    if not AVERAGE.value and not restore.trained_adapter(directory):
+        raise UserError(
+            f"{directory} trained no adapter, but all parameters; --checkpoints=N and --average "
+            "are for it"
+        )
+    family, _, params = restore.load_params(directory, AVERAGE.value)
+    write(directory, target, params)
+    print(f"{target}: {family}, {_what(directory)}")
+    return 0
+
+
+def _what(directory: Path) -> str:
+    """What was merged, in words."""
+    if not restore.trained_adapter(directory):
+        return f"the moving average of {directory}"
+    _, _, adapter = restore.load_adapter(directory, AVERAGE.value)
+    if adapter.name != "lora":
+        return f"with what {directory} trained of it, by {adapter.name}"
+    lost = lora.merge_error(adapter.settings, adapter.trained["lora"], adapter.frozen)
+    return f"with the adapter of {directory}; rounding loses {lost:.2g} of what it changes"
+
+
+def write_peft(directory: Path, target: Path) -> int:
+    """Writes a run's adapter for PEFT, and prints what was written. Raises UserError."""
     family, config, adapter = restore.load_adapter(directory, AVERAGE.value)
     if adapter.name != "lora":
         raise UserError(
-            f"{directory} trained no low-rank adapter, but by {adapter.name!r}; convert reads it "
-            "as it is"
+            f"{directory} trained no low-rank adapter, but by {adapter.name!r}; leave out --form"
+        )
+    if "params" in adapter.trained:
+        raise UserError(
+            f"{directory} trained other parameters too, which no PEFT folder holds; use --form=run"
         )
     adapters = adapter.trained["lora"]
-    if FORM.value == "peft":
-        if "params" in adapter.trained:
-            raise UserError(
-                f"{directory} trained other parameters too, which no PEFT folder holds; use "
-                "--form=run"
-            )
-        peft.save(target, adapter.settings, adapters, family, config)
-        print(
-            f"{target}: the adapter of {directory}, {lora.count(adapters)['parameters']:,} "
-            "parameters"
-        )
-        return 0
-    _, _, params = restore.load_params(directory, AVERAGE.value)
-    write(directory, target, params)
-    lost = lora.merge_error(adapter.settings, adapters, adapter.frozen)
-    print(
-        f"{target}: {family}, with the adapter of {directory}; rounding loses {lost:.2g} of what "
-        "it changes"
-    )
+    peft.save(target, adapter.settings, adapters, family, config)
+    count = lora.count(adapters)["parameters"]
+    print(f"{target}: the adapter of {directory}, {count:,} parameters")
     return 0
 
 

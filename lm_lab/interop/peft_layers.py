@@ -158,7 +158,10 @@ def to_theirs(
     """The modules as PEFT has them, in the adapters' dtype."""
     ours = lora.targets_of(settings, adapters)
     if strange := sorted(ours.keys() - {path for site in sites.values() for path in site.paths}):
-        raise UserError(f"the adapter of {strange[0]} has no place in that architecture")
+        raise UserError(
+            f"the adapter of {strange[0]} has no place in that architecture; use --form=run, or "
+            "train one whose config.adapter.targets leave that layer out"
+        )
     modules = {}
     for name, site in sites.items():
         parts = [

@@ -135,7 +135,10 @@ def _run(file: Path, function: Any, *arguments: Any) -> Any:
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     except (Exception, SystemExit) as error:
-        raise UserError(f"{file}{_line(file, error)}: {type(error).__name__}: {error}") from error
+        raise UserError(
+            f"{file}{_line(file, error)}: {type(error).__name__}: {error}"
+            + ("; put its folder on PYTHONPATH" if isinstance(error, ModuleNotFoundError) else "")
+        ) from error
 
 
 def _line(file: Path, error: BaseException) -> str:

@@ -121,7 +121,7 @@ def load_adapter(directory: Path, average: bool = False) -> tuple[str, Any, Adap
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), _below_head(base, _abstract(*whole)))
     split = maker.make(settings).split
     frozen = jax.jit(lambda base: split(jax.random.key(0), base)[1])(base)
-    if commits.read_record(folder, verified=False).extra.get("base") != hash_of(frozen):
+    if commits.read_record(folder, verified=False).extra.get("base", "") != hash_of(frozen):
         given = "its seed" if initial is None else initial
         raise UserError(
             f"{directory}: its adapter was trained on other parameters than {given} gives now"

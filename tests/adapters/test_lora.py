@@ -283,6 +283,8 @@ def test_mistakes_are_named():
         UserError, match=r"config.adapter.targets: no parameters match 'quary'; .*attention/query"
     ):
         lora.init(jax.random.key(0), replace(CONFIG, targets=("quary",)), params)
+    with pytest.raises(UserError, match=r"no layer has a kernel to adapt .*name=freeze"):
+        lora.init(jax.random.key(0), CONFIG, {"embed": params["embed"]})
     adapters = lora.init(jax.random.key(0), CONFIG, params)
     with pytest.raises(
         UserError, match="the adapter is of a layer layers/attention/key, which the model has not"

@@ -87,6 +87,14 @@ def test_the_average_is_what_generate_merge_and_convert_take_with_average(
         assert capsys.readouterr().out.split() == [f"a{taken}", f"b{taken}"]
 
 
+def test_what_the_adapter_freeze_trained_is_merged_also_where_it_froze_nothing(runs, tmp_path):
+    changes = {"adapter.name": "freeze", "adapter.train": ("*",), "train.initial": str(runs[0])}
+    run = run_in(tmp_path / "run", changes)
+    assert dispatch(["merge", f"--workdir={run}", f"--to={tmp_path / 'whole'}", "--average"]) == 0
+    there = restore.load_params(run, average=True)[2]
+    assert tiny.same_bits(restore.load_params(tmp_path / "whole")[2], there)
+
+
 def test_the_tokenizer_goes_along_and_every_path_is_the_runs_own(runs, tmp_path, monkeypatch):
     dispatch(["merge", f"--workdir={runs[1]}", f"--to={tmp_path / 'merged'}"])
     moved = [tmp_path / "elsewhere" / name for name in ("base", "lora", "merged")]

@@ -107,6 +107,28 @@ def test_an_arm_without_a_complete_run_is_named():
     assert "from scratch: no run at data.train_documents = 1,000 and 10,000" in notice.message
 
 
+def test_points_that_stand_side_by_side_stay_near_their_value_and_within_the_axis():
+    many = {f"arm {number}": {"optimizer.peak_rate": number} for number in range(1, 9)}
+    made = [
+        {
+            "name": f"{arm}-{steps}",
+            "status": "complete",
+            "train.steps": steps,
+            **point,
+            "accuracy": 0.5,
+        }
+        for arm, point in many.items()
+        for steps in (4, 6)
+    ]
+    results = analyse(made, settings(arms=many, against="train.steps"))
+    (axes,) = curves.drawing.curves(results).axes
+    low, high = axes.get_xlim()
+    drawn = [at for line in axes.lines for at in line.get_xdata()]
+    assert low < min(drawn) < max(drawn) < high
+    assert max(at for at in drawn if at < 5) < 4.1
+    assert min(at for at in drawn if at > 5) > 5.9
+
+
 def test_the_page(tmp_path):
     results = analyse(rows(seeds=2), settings(known={"floor <of words>": 0.75}, items=1000))
     stored = Sweep(tmp_path, SweepRecord(name="labels", runs=[], created="2026"), [])

@@ -23,7 +23,8 @@ def analyse(rows: Sequence[Row], settings: Settings) -> Results:
     absent = [arm for arm in settings.arms if arm not in {place.arm for place in found}]
     if absent:
         raise UserError(
-            f"no complete run of {', '.join(absent)}; finish the sweep, or mend analysis.arms"
+            f"no complete run of {', '.join(absent)} has {settings.metric}; finish the sweep, or "
+            "mend analysis.arms or analysis.metric"
         )
     noise = scatter(found)
     cells = tuple(cell(place, noise, settings) for place in found)

@@ -12,9 +12,10 @@ def curves(results: Results) -> Figure:
     figure, (axes,) = style.panels(style.PAGE_INCHES, 3.6, 1)
     known_values = {str(name): float(value) for name, value in (settings.known or {}).items()}
     heights = list(known_values.values())
+    low, high = style.spread(results.values, 0.08)
+    step = (high / low) ** (0.12 / max(len(settings.arms), 15))  # arms stand side by side
     for index, (arm, look) in enumerate(style.of_series(list(settings.arms)).items()):
-        # bars of arms stand side by side
-        offset = 1.015 ** (index - (len(settings.arms) - 1) / 2)
+        offset = step ** (index - (len(settings.arms) - 1) / 2)
         points_of_arm = [point for point in results.points if point.arm == arm]
         if not points_of_arm:
             continue
@@ -58,7 +59,7 @@ def curves(results: Results) -> Figure:
             color=style.MUTED,
             fontsize="small",
         )
-    style.log_axis(axes.xaxis, *style.spread(results.values, 0.08), most=8)
+    style.log_axis(axes.xaxis, low, high, most=8)
     margin = 0.06 * (max(heights) - min(heights) or 1.0)
     axes.set_ylim(min(heights) - margin, max(heights) + margin)
     axes.set_xlabel(style.literal(settings.against))
