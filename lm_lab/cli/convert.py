@@ -35,7 +35,7 @@ from lm_lab.nn.trees import flatten
 from lm_lab.plain import plain
 from lm_lab.runs.config import write_config
 from lm_lab.schema import build
-from lm_lab.train import carried, restore
+from lm_lab.train import carried, restore, trained_on
 from lm_lab.train.task import bind
 from lm_lab.types import UserError
 
@@ -109,7 +109,7 @@ def _write_run(
     """
     values, why = describe(place, family, config)
     write_config(draft, values)
-    restore.write_params(draft, params)
+    restore.write_params(draft, params, text=trained_on.NO_TEXT)
     carried.copy(carried.files_in(place), draft / carried.TOKENIZER)
     carried.copy(carried.files_in(place, carried.SETTINGS), draft / carried.FOREIGN)
     return values, why
@@ -141,9 +141,9 @@ def _convert_adapter(place: Path, target: Path) -> int:
         values["precision"] = values.get("precision", {}) | {"parameters": dtype}
         write_config(draft, values)
         trained = {"lora": jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), adapters)}
-        restore.write_params(
-            draft, trained, jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
-        )
+        text = trained_on.text_of(base) if origin.is_run(base) else trained_on.NO_TEXT
+        frozen = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+        restore.write_params(draft, trained, frozen, text)
     print(f"{target}: the adapter in {place} of the {family} in {base}")
     return 0
 

@@ -29,7 +29,7 @@ from lm_lab.adapters import lora
 from lm_lab.cli import arguments
 from lm_lab.interop import folder, peft
 from lm_lab.runs.config import write_config
-from lm_lab.train import carried, restore
+from lm_lab.train import carried, restore, trained_on
 from lm_lab.types import PyTree, UserError
 
 FLAGS = flags.FlagValues()
@@ -118,7 +118,7 @@ def write(directory: Path, target: Path, params: PyTree) -> None:
         if not _compares(values):
             values["train"]["initial"] = None
         write_config(draft, values)
-        restore.write_params(draft, params)
+        restore.write_params(draft, params, text=trained_on.text_of(directory))
 
 
 def _compares(values: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from lm_lab.evaluation.text_model import text_models
 from lm_lab.evaluation.text_run import TextRun
 from lm_lab.runs import commits, reading
 from lm_lab.schema import Chosen, build, suggest
-from lm_lab.train import restore
+from lm_lab.train import trained_on
 from lm_lab.train.evaluation_tasks import prepare, text_run
 from lm_lab.train.experiment import Evaluation
 from lm_lab.train.heldout import heldout_likelihoods
@@ -44,7 +44,7 @@ class RunScorer:
         """
         newest = commits.newest_intact(self.directory / "checkpoints")
         extra = commits.read_record(newest, verified=False).extra
-        restore.check_text(self.directory, self.task.text, extra)
+        trained_on.check_text(self.directory, self.task.text, extra)
         programs = heldout_likelihoods(self.task, self.run)
         return {name: program(self.params) for name, program in programs.items()}
 

@@ -203,12 +203,6 @@ class Checkpoints:
             self._verified[folder.name] = None
             try:
                 record = commits.read_record(folder, verified=True)
-                if not record.spec_hash:
-                    raise UserError(
-                        f"{self._directory.parent} holds a model that convert or merge wrote, and "
-                        "no state of training; train in another directory, with "
-                        f"--config.train.initial={self._directory.parent}"
-                    )
                 if record.spec_hash != self._spec_hash:
                     self._foreign_hash = record.spec_hash
                     raise Damaged(

@@ -122,6 +122,15 @@ def base_of(directory: Path, initial: str) -> Path:
     return next((each for each in places if each.exists()), place)
 
 
+def check_base(directory: Path) -> None:
+    """Raises UserError where the run that config.train.initial names is not there."""
+    if not directory.exists():
+        raise UserError(
+            f"config.train.initial: {directory}: no such folder (from {Path.cwd()}); name the "
+            "directory of a run, or put it there, or beside the run that began with it"
+        )
+
+
 def check(directory: Path, experiment: Experiment) -> None:
     """Raises UserError where the directory keeps copies of another tokenizer than the
     experiment's.

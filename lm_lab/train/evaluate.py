@@ -9,7 +9,7 @@ from lm_lab.evaluation.likelihood import figures
 from lm_lab.runs import records
 from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.config import read_config_file
-from lm_lab.train import restore
+from lm_lab.train import restore, trained_on
 from lm_lab.train.compiled import CompiledProgram, compile_program
 from lm_lab.train.eval_sets import is_test
 from lm_lab.train.feed import task_scores
@@ -30,7 +30,7 @@ def state_of(run: Run, text: Text, compiled: CompiledProgram) -> tuple[int, Trai
     if newest is None:
         raise UserError(f"{run.directory} holds no checkpoint; train it first")
     step, held, extra = newest
-    restore.check_text(run.directory, text, extra)
+    trained_on.check_text(run.directory, text, extra)
     state = compiled.load([held])
     if extra.get("base", "") != compiled.bases(state)[0]:
         raise UserError(

@@ -59,11 +59,24 @@ def name_of(resolved: Values) -> str:
     return hash_of(spec(resolved, key_table(resolved)))
 
 
+def _refuse_alone(directory: Path) -> None:
+    """Raises UserError where a model was written without a run, which cannot go on."""
+    for folder in committed(directory / "checkpoints"):
+        with contextlib.suppress(Damaged):
+            if not read_record(folder, verified=False).spec_hash:
+                raise UserError(
+                    f"{directory} holds a model that convert or merge wrote, and no state of "
+                    "training; train in another directory, with "
+                    f"--config.train.initial={directory}"
+                )
+
+
 def claim(directory: Path, resolved: Values) -> Claim:
     """The run's claim to the directory. Raises UserError where it holds another run: its
     config.json differs in a key that decides the result. Other keys may change. Whether the end may
     move depends on the schedule, and train/writer.py decides it.
     """
+    _refuse_alone(directory)
     path = directory / "config.json"
     if not path.exists():
         missing = Unreadable(path, "it is missing", OTHER)

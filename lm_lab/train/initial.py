@@ -54,7 +54,7 @@ def read(experiment: Experiment, text: Text) -> dict[str, np.ndarray]:
 
 
 def _read(experiment: Experiment, text: Text, directory: Path) -> dict[str, np.ndarray]:
-    restore.check_base(directory)
+    carried.check_base(directory)
     adapter = registry.load("adapters", experiment.adapter.name, "config.adapter.name")
     if adapter.continues(experiment.adapter.settings):
         family, config, params, adapted = restore.load_beginning(directory)

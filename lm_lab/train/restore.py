@@ -26,11 +26,11 @@ from lm_lab.engine.program import like
 from lm_lab.engine.sharding import unbox
 from lm_lab.nn.pooling import Pooled
 from lm_lab.nn.trees import union
-from lm_lab.runs import arrays, commits, records
+from lm_lab.runs import arrays, commits
 from lm_lab.runs.config import NAME_A_RUN, read_config_file
 from lm_lab.runs.status import warn_if_diverged
 from lm_lab.schema import build
-from lm_lab.train import carried, trust
+from lm_lab.train import carried, trained_on, trust
 from lm_lab.train.sections import key_table
 from lm_lab.types import Inputs, PyTree, UserError
 
@@ -116,7 +116,7 @@ def load_adapter(directory: Path, average: bool = False) -> tuple[str, Any, Adap
         base = _drawn(*whole, content["seed"])
     else:
         place = carried.base_of(directory, initial)
-        check_base(place)
+        carried.check_base(place)
         base = load_beginning(place)[2] if section.get("continues") else load_params(place)[2]
     base = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), _below_head(base, _abstract(*whole)))
     split = maker.make(settings).split
@@ -204,15 +204,6 @@ def _short(family: str, config: Any) -> tuple[Any, Inputs]:
     return contract.Model(config), Inputs(tokens, context=context)
 
 
-def check_base(directory: Path) -> None:
-    """Raises UserError where the run that config.train.initial names is not there."""
-    if not directory.exists():
-        raise UserError(
-            f"config.train.initial: {directory}: no such folder (from {Path.cwd()}); name the "
-            "directory of a run, or put it there, or beside the run that began with it"
-        )
-
-
 def hash_of(frozen: PyTree) -> str:
     """SHA-256 of names, dtypes, shapes and bits of parameters; "" where there are none."""
     digest, leaves = hashlib.sha256(), jax.tree_util.tree_leaves_with_path(jax.device_get(frozen))
@@ -269,22 +260,6 @@ def located(content: Mapping[str, Any], moved: Mapping[str, Any]) -> dict[str, A
     return values
 
 
-def check_text(directory: Path, text: Text, extra: Mapping[str, Any]) -> None:
-    """Raises UserError where a checkpoint, of which `extra` tells, was trained on other text; it
-    names the commits of a hub's data sets that have moved since.
-    """
-    if extra.get("text", text.dataset.identity) == text.dataset.identity:
-        return
-    then, now = records.read_revisions(directory), text.revisions
-    moved = [f"--{key}={then[key]}" for key in now if then.get(key, now[key]) != now[key]]
-    places = moved or [f"--{key}=..." for key in text.places]
-    by = f", by {' '.join(places)}" if places else ""
-    raise UserError(
-        f"{directory}: config.data gives other text than it was trained on; give it that text{by}, "
-        "and the versions in environment.json, or choose another directory"
-    )
-
-
 def check_learnt(directory: Path, content: Mapping[str, Any]) -> None:
     """Raises UserError where the run does not keep what its tokenizer learnt and the text has
     changed: learning again would give another tokenizer.
@@ -294,8 +269,7 @@ def check_learnt(directory: Path, content: Mapping[str, Any]) -> None:
     data = build(loader.Config, content["data"], f"{directory / 'config.json'}: config.data")
     if data.vocabulary_file is not None or Text(data).learnt_file is None:
         return
-    newest = commits.newest_intact(directory / "checkpoints")
-    text = commits.read_record(newest, verified=False).extra.get("text")
+    text = trained_on.text_of(directory)
     if text is not None and text != Text(data).dataset.identity:
         raise UserError(
             f"{directory}: its tokenizer learnt from other text than config.data gives now, and "
@@ -371,14 +345,18 @@ def _below_head(base: PyTree, wanted: PyTree) -> PyTree:
     return whole | {"model": inner}
 
 
-def write_params(directory: Path, params: PyTree, base: PyTree = ()) -> None:
+def write_params(
+    directory: Path, params: PyTree, base: PyTree = (), text: str | None = None
+) -> None:
     """Writes the one checkpoint of a directory for a model, or for an adapter trained on the
-    parameters `base`, beside its config.json. Raises UserError where it cannot be written.
+    parameters `base`, beside its config.json; `text` names what it was trained on, as
+    `trained_on.text_of`. Raises UserError where it cannot be written.
     """
     folder = directory.absolute() / "checkpoints"
     folder.mkdir()
     state = {"params": params}
-    record = commits.Record(0, "", None, {"base": hash_of(base)}, arrays.describe(state))
+    extra = {"base": hash_of(base)} | ({} if text is None else {"text": text})
+    record = commits.Record(0, "", None, extra, arrays.describe(state))
     commits.commit(folder, state, record, keep=1)
     (folder / commits.TRASH).rmdir()
 

@@ -24,9 +24,9 @@ from lm_lab.train.counters import ACCUMULATION, BRANCHED, LOST_STEPS, POPULATION
 from lm_lab.train.feed import Feed
 from lm_lab.train.horizon import check_end
 from lm_lab.train.program import Program
-from lm_lab.train.restore import check_text
 from lm_lab.train.run import BoundRun, Place
 from lm_lab.train.sections import flat
+from lm_lab.train.trained_on import check_text
 from lm_lab.types import PyTree, UserError
 
 logger = logging.getLogger(__name__)

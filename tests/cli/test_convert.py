@@ -13,6 +13,7 @@ from lm_lab.adapters import lora
 from lm_lab.cli import convert
 from lm_lab.cli.main import dispatch, main
 from lm_lab.interop import folder, peft, tensors
+from lm_lab.library.runs import open_run
 from lm_lab.train import loop, restore
 from lm_lab.train.compiled import compile_program
 from lm_lab.train.run import Run
@@ -79,6 +80,9 @@ def test_a_tokenizer_goes_along_and_text_can_be_generated(place, monkeypatch, ca
     words = ["generate", "--workdir=runs/a", "--prompt=the cat", "--new_tokens=3", "--seed=1"]
     assert dispatch(words) == 0
     assert capsys.readouterr().out.startswith("the cat")
+    run = open_run("runs/a")
+    with pytest.raises(UserError, match="was trained elsewhere, and holds out no text"):
+        run.evaluate({}, whole=True)
 
 
 def test_a_model_alone_and_one_of_transformers_read_no_text(place):

@@ -15,10 +15,9 @@ from lm_lab.data.text import Text
 from lm_lab.interop import folder, peft
 from lm_lab.library import devices, writing
 from lm_lab.runs import arrays, commits
-from lm_lab.runs.checkpoint import Checkpoints
 from lm_lab.runs.config import write_config
 from lm_lab.schema import build
-from lm_lab.train import carried, restore
+from lm_lab.train import carried, identity, restore, trained_on
 from lm_lab.train.evaluate import evaluate
 from lm_lab.train.loop import train
 from lm_lab.train.run import Run
@@ -125,11 +124,9 @@ def test_what_was_not_trained_here_is_not_evaluated_as_a_run(runs, tmp_path):
         match="merged holds a model that convert or merge wrote, and no state of training",
     ):
         evaluate(Run(experiment, values, tmp_path / "merged"))
-    with (
-        Checkpoints(tmp_path / "merged" / "checkpoints", 1, "a hash") as checkpoints,
-        pytest.raises(UserError, match="train in another directory"),
-    ):
-        next(checkpoints.commits())
+    with pytest.raises(UserError, match="train in another directory"):
+        identity.claim(tmp_path / "merged", values)
+    assert trained_on.text_of(tmp_path / "merged") == trained_on.text_of(runs[1])
 
 
 def test_the_model_that_a_merged_one_is_compared_with_stays_named(tmp_path):
@@ -137,6 +134,7 @@ def test_the_model_that_a_merged_one_is_compared_with_stays_named(tmp_path):
         (tmp_path / name).mkdir()
         values = {"objective": {"name": name}, "train": {"initial": str(tmp_path)}}
         write_config(tmp_path / name, values)
+        restore.write_params(tmp_path / name, {"a": np.zeros(1)})
         merge.write(tmp_path / name, tmp_path / f"{name}_merged", {"a": np.zeros(1)})
         assert restore.read_config(tmp_path / f"{name}_merged")["train"]["initial"] == kept
 

@@ -18,7 +18,7 @@ from lm_lab.engine import sharding
 from lm_lab.engine.sharding import unbox
 from lm_lab.engine.state import saved
 from lm_lab.runs import arrays, records
-from lm_lab.train import identity, loop, program, restore
+from lm_lab.train import identity, loop, program, trained_on
 from lm_lab.train.run import Run
 from lm_lab.train.sections import decides, differences, key_table
 from lm_lab.types import UserError
@@ -184,9 +184,9 @@ def test_a_branch_of_a_hub_that_has_moved_is_named_by_the_commit_of_the_run(tmp_
         revisions={key: "b" * 40},
         places=["config.data.source.dataset", key],
     )
-    restore.check_text(tmp_path, text, {"text": "new"})
+    trained_on.check_text(tmp_path, text, {"text": "new"})
     with pytest.raises(UserError, match=rf"give it that text, by --{key}={'a' * 40}, and the"):
-        restore.check_text(tmp_path, text, {"text": "old"})
+        trained_on.check_text(tmp_path, text, {"text": "old"})
     text.revisions = {}
     with pytest.raises(UserError, match=rf"by --config.data.source.dataset=... --{key}=..., and"):
-        restore.check_text(tmp_path, text, {"text": "old"})
+        trained_on.check_text(tmp_path, text, {"text": "old"})
