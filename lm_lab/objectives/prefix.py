@@ -15,9 +15,9 @@ from jax import Array
 
 from lm_lab.contracts import Objective, TextLikelihood
 from lm_lab.objectives import causal
-from lm_lab.objectives._common import of_likelihood
+from lm_lab.objectives._common import left_pad, of_likelihood
 from lm_lab.objectives.causal import Config
-from lm_lab.types import Batch, Examples, ObjectiveFunctions, Vocabulary
+from lm_lab.types import Batch, Examples, Inputs, ObjectiveFunctions, Vocabulary
 
 
 def make(config: Config, length: int, vocabulary: Vocabulary) -> ObjectiveFunctions:
@@ -48,10 +48,17 @@ def prepare(key: Array, examples: Examples) -> Batch:
     return batch._replace(inputs=batch.inputs._replace(prefix=index_L < cut_B1), weights=weights)
 
 
+def prompt(config: Config, vocabulary: Vocabulary, examples: Examples) -> Inputs:
+    """What a model is given to continue the texts in examples.context: each is prefix."""
+    del config, vocabulary
+    return left_pad(examples, prefix=True)
+
+
 OBJECTIVE = Objective(
     Config,
     make,
     scope="causal",
     window=causal.window,
     text_likelihood=TextLikelihood(causal.given, scored),
+    prompt=prompt,
 )

@@ -5,7 +5,7 @@ import numpy as np
 from lm_lab.objectives import causal, prefix
 from lm_lab.train import loop
 from lm_lab.train.run import Run
-from lm_lab.types import Inputs
+from lm_lab.types import Inputs, Vocabulary
 from tests import tiny
 
 ROWS, LENGTH = 400, 8
@@ -63,3 +63,13 @@ def test_a_run_learns_it(tmp_path):
     changes |= {"objective.name": "prefix", "train.steps": 60, "train.steps_per_call": 20}
     result = loop.train([Run(*tiny.resolve(changes), tmp_path)])[0]
     assert result["final"]["eval/heldout/nll"] < 0.5 * np.log(257)
+
+
+def test_a_prompt_that_is_gone_on_from_is_all_prefix():
+    """(so that what is written is what the likelihoods of tasks find likeliest)"""
+    rows = EXAMPLES._replace(
+        context=EXAMPLES.tokens, context_segments=jnp.arange(LENGTH + 1) < jnp.array([[5]] * ROWS)
+    )
+    inputs = prefix.OBJECTIVE.prompt(causal.Config(), Vocabulary(tiny.VOCAB, 0), rows)
+    assert (inputs.prefix == (inputs.segments > 0)).all()
+    assert inputs.prefix.sum() == 5 * ROWS
