@@ -70,6 +70,8 @@ def test_a_prompt_that_is_gone_on_from_is_all_prefix():
     rows = EXAMPLES._replace(
         context=EXAMPLES.tokens, context_segments=jnp.arange(LENGTH + 1) < jnp.array([[5]] * ROWS)
     )
-    inputs = prefix.OBJECTIVE.prompt(causal.Config(), Vocabulary(tiny.VOCAB, 0), rows)
+    words = np.zeros(tiny.VOCAB, np.uint8)
+    vocabulary = Vocabulary(tiny.VOCAB, 0, words, words > 0)
+    inputs = prefix.OBJECTIVE.prompt(causal.Config(), vocabulary, rows)
     assert (inputs.prefix == (inputs.segments > 0)).all()
     assert inputs.prefix.sum() == 5 * ROWS
