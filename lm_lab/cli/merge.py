@@ -115,7 +115,7 @@ def write(directory: Path, target: Path, params: PyTree) -> None:
     with folder.drafted(target) as draft:
         values = carried.hand_on(directory, draft, restore.read_config(directory))
         values["adapter"] = {"name": "none"}
-        if not _compares(values):
+        if "train" in values and not _compares(values):
             values["train"]["initial"] = None
         write_config(draft, values)
         restore.write_params(draft, params, text=trained_on.text_of(directory))

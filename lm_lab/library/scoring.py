@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lm_lab import registry
 from lm_lab.contracts import Scores, TextModel
 from lm_lab.data.store import heldout_text
@@ -110,12 +112,20 @@ def lines(label: str, scores: Scores) -> list[str]:
 
 
 def differences(label: str, one: Scores, other: Scores) -> list[str]:
-    """A line for each metric: the first minus the second, drawn in pairs. Raises UserError."""
+    """A line for each metric: the first minus the second, drawn in pairs; none of nats a token
+    where the two have other tokens. Raises UserError.
+    """
     try:
         estimates = bootstrap.differences(one, other)
     except UserError as error:
         raise UserError(f"{label}: {error}") from None
-    listed = [f"{metric} difference {shown(estimate)}" for metric, estimate in estimates.items()]
+    counted = one.statistics.keys() & other.statistics.keys() & {"tokens", "weight"}
+    same = all(np.array_equal(one.statistics[key], other.statistics[key]) for key in counted)
+    listed = [
+        f"{metric} difference {shown(estimate)}"
+        for metric, estimate in estimates.items()
+        if same or not metric.endswith("nll")
+    ]
     return [f"{label} {line}" for line in listed or ["has no metric of both, and no difference"]]
 
 

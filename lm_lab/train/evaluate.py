@@ -45,8 +45,8 @@ def _check_trained(directory: Path) -> None:
     if restore.is_alone(directory):
         raise UserError(
             f"{directory} holds a model that convert or merge wrote, and no state of training; "
-            "evaluate it by --whole, --text=FILE or --tasks, or train from it, by "
-            f"--config.train.initial={directory}"
+            "evaluate it by --text=FILE, --tasks or, where merge wrote it, --whole, or train from "
+            f"it, by --config.train.initial={directory}"
         )
 
 

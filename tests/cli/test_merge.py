@@ -130,13 +130,14 @@ def test_what_was_not_trained_here_is_not_evaluated_as_a_run(runs, tmp_path):
 
 
 def test_the_model_that_a_merged_one_is_compared_with_stays_named(tmp_path):
-    for name, kept in ("dpo", str(tmp_path)), ("causal", None):
+    for name, kept in ("dpo", str(tmp_path)), ("causal", None), ("alone", None):
         (tmp_path / name).mkdir()
         values = {"objective": {"name": name}, "train": {"initial": str(tmp_path)}}
-        write_config(tmp_path / name, values)
+        write_config(tmp_path / name, {} if name == "alone" else values)
         restore.write_params(tmp_path / name, {"a": np.zeros(1)})
         merge.write(tmp_path / name, tmp_path / f"{name}_merged", {"a": np.zeros(1)})
-        assert restore.read_config(tmp_path / f"{name}_merged")["train"]["initial"] == kept
+        merged = restore.read_config(tmp_path / f"{name}_merged")
+        assert merged.get("train", {}).get("initial") == kept
 
 
 def _read(place):

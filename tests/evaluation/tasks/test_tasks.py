@@ -126,6 +126,10 @@ def test_perplexity_is_by_word_and_bits_by_byte_of_each_source(tmp_path):
     assert set(pseudo.values) >= {"pseudo_word_perplexity", "one/pseudo_bits_per_byte"}
     (line,) = scoring.differences("text", found, pseudo)
     assert line == "text has no metric of both, and no difference"
+    halves = found._replace(statistics={**found.statistics, "tokens": np.full(4, 9)})
+    compared = [line.split()[1] for line in scoring.differences("text", found, halves)]
+    assert "bits_per_byte" in compared
+    assert "nll" not in compared
 
 
 def test_intervals_of_a_text_are_over_its_lines_and_not_over_blank_ones(tmp_path):
