@@ -1,12 +1,12 @@
 """Refuses tables with impossible values (negative sizes, tokens in billions), and doubts losses
-that look like perplexities.
+that look like perplexities, or are of unlike things.
 """
 
 import ast
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -134,6 +134,28 @@ def perplexity_cautions(
         return []
     message = f"losses look like perplexities, {reason}: fit their logarithm, which is in nats"
     return [Caution("loss like a perplexity", f"column {source!r}", message)]
+
+
+def unlike_cautions(
+    settings: Mapping[str, Sequence[Any]], unit: Literal["byte", "token"]
+) -> list[Caution]:
+    """A caution for each setting that makes losses unlike: an objective, or a tokenizer where
+    losses are in nats a token, of which the rows have more than one.
+    """
+    kinds = "objective" if unit == "byte" else "objective|tokenizer"
+    names = [name for name in settings if re.search(rf"(^|[._])({kinds})([._]name)?$", name)]
+    counts = {name: len({str(value) for value in settings[name]}) for name in names}
+    return [
+        Caution(
+            "unlike losses",
+            f"column {name!r}",
+            f"rows of {count} are fitted as one, and their losses are of unlike things: choose by "
+            f"rows={name}=VALUE"
+            + (", or fit bits per byte" if name.partition("tokenizer")[1] else ""),
+        )
+        for name, count in counts.items()
+        if count > 1
+    ]
 
 
 def _over_text(columns: Mapping[str, Array]) -> float:

@@ -50,6 +50,7 @@ CautionKind = Literal[
     "compute is not about 6ND",
     "unusual tokens a parameter",
     "loss like a perplexity",
+    "unlike losses",
     "held-out budget missed",
 ]
 

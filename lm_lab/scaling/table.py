@@ -113,6 +113,7 @@ def make_table(
     if "loss" not in choices:
         return table
     doubts = checks.perplexity_cautions(table, choices["loss"].source, _vocab(source))
+    doubts += checks.unlike_cautions(table.settings, table.unit)
     return replace(table, cautions=(*table.cautions, *doubts))
 
 

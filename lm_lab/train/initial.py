@@ -259,8 +259,8 @@ def _check(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         new_or_left = _top(path) not in tops or _top(path) not in modules
         if there != here and not new_or_left:
             raise UserError(
-                f"{KEY}: parameter {path} is {there} there and {here} by config.model; make "
-                "them the same"
+                f"{KEY}: parameter {path} is {there} there and {here} by config.model and "
+                "config.objective; make them the same"
             )
 
 

@@ -117,6 +117,20 @@ def test_losses_that_look_like_perplexities_are_doubted(column, losses, extra, r
     assert all(reason in caution.message for caution in table.cautions)
 
 
+@pytest.mark.parametrize(
+    ("settings", "loss", "where"),
+    [
+        ({"data.tokenizer": ["byte", "words", "byte"]}, "loss:nats/token", "data.tokenizer"),
+        ({"data.tokenizer": ["byte", "words", "byte"]}, "loss:nats/byte", None),
+        ({"objective.name": ["causal", "causal", "masked"]}, "loss:nats/byte", "objective.name"),
+        ({"objective.name": ["causal"] * 3, "tokenizer": ["byte"] * 3}, "loss", None),
+    ],
+)
+def test_losses_of_unlike_tokenizers_or_objectives_are_doubted(settings, loss, where):
+    cautions = read({"N": N, "D": D, "loss": [3.5, 3.1, 2.8], **settings}, {"loss": loss}).cautions
+    assert [caution.where for caution in cautions] == ([f"column {where!r}"] if where else [])
+
+
 def csv(text: str) -> Callable[[Path], Path]:
     return lambda folder: _write(folder / "t.csv", text)
 
