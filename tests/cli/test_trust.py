@@ -42,7 +42,7 @@ NAMES = (
 READERS = (
     "evaluate --workdir=run",
     "generate --workdir=run",
-    "merge --workdir=run --to=new",
+    "merge --workdir=run --to=new --average",
     "convert --from=run --to=new",
 )
 
