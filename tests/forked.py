@@ -127,7 +127,10 @@ def serve(asks: socket.socket) -> tuple[str, list[str]]:
 
     def reap(*_: Any) -> None:
         for pid in list(children):
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:  # the call that a signal interrupted knows its end
+                continue
             if ended:
                 os.write(children[pid], str(status).encode())
                 os.close(children.pop(pid))
